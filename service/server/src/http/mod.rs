@@ -1,0 +1,3 @@
+//! Every route on one screen, by listener.
+
+pub mod edge;

@@ -1,0 +1,4 @@
+//! Operations: logs, metrics, health, lifecycle, doctor.
+
+pub mod metrics;
+pub mod telemetry;
