@@ -1,1 +1,31 @@
+//! The rules of Counterfoil, pure: no clock, no randomness, no I/O.
+//!
+//! Commands are decided on the state that came before them ([`decide::decide`]), what happens is events
+//! ([`event::Event`]), and events fold into the next state ([`fold::fold`]). Reading order: a token's life in
+//! [`token`], then `decide` and `fold`, then what an answer to a gateway is made of in [`introspection`].
 
+pub mod ids;
+pub mod plaintext;
+pub mod policy;
+pub mod role;
+pub mod scope;
+pub mod timestamp;
+pub mod value;
+
+pub mod actor;
+pub mod event;
+pub mod gateway;
+pub mod organization;
+pub mod token;
+pub mod user;
+
+pub mod authority;
+pub mod command;
+pub mod decide;
+pub mod fold;
+pub mod gateway_commands;
+pub mod introspection;
+pub mod names;
+pub mod people;
+pub mod refusal;
+pub mod state;

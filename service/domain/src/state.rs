@@ -1,0 +1,71 @@
+//! The entities that events fold into.
+
+use crate::gateway::Gateway;
+use crate::ids::{EnvironmentId, GatewayId, OrganizationId, Seq, SessionId, TokenId, UserId, ValueId};
+use crate::organization::{Environment, Organization};
+use crate::timestamp::Timestamp;
+use crate::token::Token;
+use crate::user::User;
+use crate::value::Value;
+use std::collections::HashMap;
+
+/// What is known at a position of the log: everything after a replay, or what a batch of commands names. The two
+/// are the same type, so that nothing can be folded in two ways.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// The last event that was folded.
+    pub head: Seq,
+    /// Whether an organization exists. Loaded where a command asks for it, folded everywhere.
+    pub initialized: bool,
+    /// Tenants.
+    pub organizations: HashMap<OrganizationId, Organization>,
+    /// Parts of tenants.
+    pub environments: HashMap<EnvironmentId, Environment>,
+    /// Accounts.
+    pub users: HashMap<UserId, User>,
+    /// Resource servers.
+    pub gateways: HashMap<GatewayId, Gateway>,
+    /// Tokens, ended ones included.
+    pub tokens: HashMap<TokenId, Token>,
+    /// Sessions that actors of this batch presented. Not folded: a session is no event.
+    pub sessions: HashMap<SessionId, Session>,
+    /// Personal values that a command must be compared with. Not folded.
+    pub values: HashMap<ValueId, Value>,
+}
+
+/// A session as the store has it. An ended one is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Whose.
+    pub user: UserId,
+    /// From when on it counts no more.
+    pub expires_at: Timestamp,
+}
+
+/// The clocks that a decision is made by. Ending for good needs both to agree; denying needs one.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// PostgreSQL's, read in the transaction.
+    pub database: Timestamp,
+    /// The node's own.
+    pub node: Timestamp,
+    /// False while the two differ, one has jumped, or the log is ahead: then only what narrows is decided.
+    pub trusted: bool,
+}
+
+impl Clock {
+    /// A clock that both sides agree on, for histories.
+    pub fn at(now: Timestamp) -> Self {
+        Self { database: now, node: now, trusted: true }
+    }
+
+    /// What has expired by either clock is denied.
+    pub fn latest(&self) -> Timestamp {
+        self.database.max(self.node)
+    }
+
+    /// Only what has expired by both clocks is ended for good.
+    pub fn earliest(&self) -> Timestamp {
+        self.database.min(self.node)
+    }
+}
