@@ -1,0 +1,85 @@
+//! Claims: what a standing token holds alone. Those of all changed tokens are deleted, then what each still holds
+//! is inserted, so that tokens of one batch may trade places.
+
+use counterfoil_domain::token::{Owner, Token};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// What one token claims.
+#[derive(Default)]
+pub struct Claims {
+    slots: Vec<(Uuid, i16, Uuid)>,
+    digests: Vec<(Vec<u8>, Uuid)>,
+}
+
+impl Claims {
+    /// Adds what a token holds: nothing once it has ended; its slot, and the digest of every plaintext that is known
+    /// as its own, tombstone included.
+    pub fn add(&mut self, token: &Token) {
+        if !token.stands() {
+            return;
+        }
+        if let (Owner::User(user), Some(slot)) = (token.owner, token.slot) {
+            self.slots.push((user.0, slot as i16, token.id.0));
+        }
+        self.digests.push((token.digest.0.to_vec(), token.id.0));
+        if let Some(previous) = &token.previous {
+            self.digests.push((previous.digest.0.to_vec(), token.id.0));
+        }
+    }
+
+    /// Whether nothing is claimed.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.digests.is_empty()
+    }
+}
+
+/// Deletes what changed tokens held before.
+///
+/// # Errors
+/// The database's.
+pub async fn delete(connection: &mut PgConnection, before: &Claims) -> Result<(), sqlx::Error> {
+    if !before.slots.is_empty() {
+        let (users, slots) = (column(&before.slots, |s| s.0), column(&before.slots, |s| s.1));
+        let sql = "DELETE FROM claimed_slots c USING UNNEST($1::uuid[], $2::smallint[], $3::uuid[]) AS o(user_id, slot, token_id)
+            WHERE c.user_id = o.user_id AND c.slot = o.slot AND c.token_id = o.token_id";
+        let tokens = column(&before.slots, |s| s.2);
+        sqlx::query(sql).bind(users).bind(slots).bind(tokens).execute(&mut *connection).await?;
+    }
+    if !before.digests.is_empty() {
+        let (digests, tokens) = (column(&before.digests, |d| d.0.clone()), column(&before.digests, |d| d.1));
+        let sql = "DELETE FROM claimed_digests c USING UNNEST($1::bytea[], $2::uuid[]) AS o(digest, token_id)
+            WHERE c.digest = o.digest AND c.era = 0 AND c.token_id = o.token_id";
+        sqlx::query(sql).bind(digests).bind(tokens).execute(connection).await?;
+    }
+    Ok(())
+}
+
+/// Inserts what changed tokens hold now. A claim that another token holds is an error: a bug, stopped here.
+///
+/// # Errors
+/// The database's, among them a unique violation.
+pub async fn insert(connection: &mut PgConnection, after: &Claims) -> Result<(), sqlx::Error> {
+    if !after.slots.is_empty() {
+        let sql = "INSERT INTO claimed_slots (user_id, slot, token_id) SELECT * FROM UNNEST($1::uuid[], $2::smallint[], $3::uuid[])";
+        sqlx::query(sql)
+            .bind(column(&after.slots, |s| s.0))
+            .bind(column(&after.slots, |s| s.1))
+            .bind(column(&after.slots, |s| s.2))
+            .execute(&mut *connection)
+            .await?;
+    }
+    if !after.digests.is_empty() {
+        let sql = "INSERT INTO claimed_digests (digest, token_id) SELECT * FROM UNNEST($1::bytea[], $2::uuid[])";
+        sqlx::query(sql)
+            .bind(column(&after.digests, |d| d.0.clone()))
+            .bind(column(&after.digests, |d| d.1))
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+fn column<T, C>(rows: &[T], column: impl Fn(&T) -> C) -> Vec<C> {
+    rows.iter().map(column).collect()
+}

@@ -1,0 +1,192 @@
+//! Loading: what a batch of commands names, with a few set-based queries.
+
+use super::token_row::{self, COLUMNS};
+use super::{LoadError, from_sql, rows};
+use counterfoil_domain::ids::{SessionId, TokenId, UserId, ValueId};
+use counterfoil_domain::names::Names;
+use counterfoil_domain::state::{Session, State};
+use counterfoil_domain::timestamp::Timestamp;
+use counterfoil_domain::token::{Owner, Token};
+use counterfoil_domain::user::StandingToken;
+use counterfoil_domain::value::Value;
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Loads what is named into a state at position `head`: tokens with their owners, users with what stands of theirs,
+/// gateways with their standing tokens.
+///
+/// # Errors
+/// The database's, or a row that makes no sense.
+pub async fn named(connection: &mut PgConnection, names: &Names, head: u64, now: Timestamp) -> Result<State, LoadError> {
+    let mut state = State { head, ..State::default() };
+    let ids: Vec<Uuid> = names.tokens.iter().map(|id| id.0).collect();
+    insert_tokens(&mut state, tokens_where(connection, "id = ANY($1)", &ids).await?);
+    let in_full: Vec<Uuid> = names.users_in_full.iter().map(|id| id.0).collect();
+    insert_tokens(&mut state, tokens_where(connection, "user_id = ANY($1) AND ended_seq IS NULL", &in_full).await?);
+    load_gateways(connection, &mut state, names).await?;
+    load_users(connection, &mut state, names).await?;
+    load_organizations(connection, &mut state, names).await?;
+    load_sessions(connection, &mut state, names).await?;
+    load_notes(connection, &mut state, names).await?;
+    load_due(connection, &mut state, now).await?;
+    Ok(state)
+}
+
+fn insert_tokens(state: &mut State, tokens: Vec<Token>) {
+    state.tokens.extend(tokens.into_iter().map(|token| (token.id, token)));
+}
+
+/// Tokens by a fixed condition over one array of ids.
+pub(crate) async fn tokens_where(
+    connection: &mut PgConnection,
+    condition: &'static str,
+    ids: &[Uuid],
+) -> Result<Vec<Token>, LoadError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    // The text is made of constants only.
+    let sql = format!("SELECT {COLUMNS} FROM tokens WHERE {condition}");
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await?;
+    rows.iter().map(token_row::read).collect()
+}
+
+async fn load_gateways(connection: &mut PgConnection, state: &mut State, names: &Names) -> Result<(), LoadError> {
+    let owners = state.tokens.values().filter_map(|token| match token.owner {
+        Owner::Gateway(id) => Some(id.0),
+        Owner::User(_) => None,
+    });
+    let mut ids: Vec<Uuid> = names.gateways.iter().map(|id| id.0).chain(owners).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let sql = format!("SELECT {} FROM gateways WHERE id = ANY($1)", rows::GATEWAY);
+    for row in sqlx::query(AssertSqlSafe(sql)).bind(&ids).fetch_all(&mut *connection).await? {
+        let gateway = rows::gateway(&row)?;
+        state.gateways.insert(gateway.id, gateway);
+    }
+    for token in tokens_where(connection, "gateway_id = ANY($1) AND ended_seq IS NULL", &ids).await? {
+        if let Owner::Gateway(owner) = token.owner
+            && let Some(gateway) = state.gateways.get_mut(&owner)
+        {
+            gateway.standing.insert(token.id);
+        }
+        state.tokens.insert(token.id, token);
+    }
+    Ok(())
+}
+
+async fn load_users(connection: &mut PgConnection, state: &mut State, names: &Names) -> Result<(), LoadError> {
+    let owners = state.tokens.values().filter_map(|token| token.user()).map(|id| id.0);
+    let named = names.users.iter().chain(&names.users_in_full).map(|id| id.0);
+    let mut ids: Vec<Uuid> = named.chain(owners).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let sql = format!("SELECT {} FROM users WHERE id = ANY($1)", rows::USER);
+    for row in sqlx::query(AssertSqlSafe(sql)).bind(&ids).fetch_all(&mut *connection).await? {
+        let user = rows::user(&row)?;
+        state.users.insert(user.id, user);
+    }
+    load_standing(connection, state, &ids).await
+}
+
+/// What stands of these users, in outline: one row a user, however many tokens it has.
+async fn load_standing(connection: &mut PgConnection, state: &mut State, users: &[Uuid]) -> Result<(), LoadError> {
+    let sql = "SELECT c.user_id, array_agg(c.slot), array_agg(c.token_id), array_agg(t.expires_at)
+               FROM claimed_slots c JOIN tokens t ON t.id = c.token_id WHERE c.user_id = ANY($1) GROUP BY c.user_id";
+    for row in sqlx::query(sql).bind(users).fetch_all(connection).await? {
+        let slots: Vec<i16> = row.try_get(1)?;
+        let ids: Vec<Uuid> = row.try_get(2)?;
+        let expiries: Vec<Option<OffsetDateTime>> = row.try_get(3)?;
+        if let Some(user) = state.users.get_mut(&UserId(row.try_get(0)?)) {
+            let entries = slots.into_iter().zip(ids).zip(expiries);
+            user.standing = entries
+                .map(|((slot, id), at)| (slot as u16, StandingToken { id: TokenId(id), expires_at: at.map(from_sql) }))
+                .collect();
+        }
+    }
+    Ok(())
+}
+
+async fn load_organizations(connection: &mut PgConnection, state: &mut State, names: &Names) -> Result<(), LoadError> {
+    // `init` asks whether any organization exists: then all that do are loaded, which is one.
+    let (condition, ids): (_, Vec<Uuid>) = if names.initialized {
+        ("true OR id = ANY($1)", Vec::new())
+    } else {
+        ("id = ANY($1)", names.organizations.iter().map(|id| id.0).collect())
+    };
+    let sql = format!("SELECT {} FROM organizations WHERE {condition} LIMIT 10000", rows::ORGANIZATION);
+    for row in sqlx::query(AssertSqlSafe(sql)).bind(&ids).fetch_all(connection).await? {
+        let organization = rows::organization(&row)?;
+        state.initialized = true;
+        state.organizations.insert(organization.id, organization);
+    }
+    Ok(())
+}
+
+async fn load_sessions(connection: &mut PgConnection, state: &mut State, names: &Names) -> Result<(), LoadError> {
+    let ids: Vec<Uuid> = names.sessions.iter().map(|id| id.0).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let sql = "SELECT id, user_id, expires_at FROM sessions WHERE id = ANY($1)";
+    for row in sqlx::query(sql).bind(&ids).fetch_all(connection).await? {
+        let session = Session { user: UserId(row.try_get(1)?), expires_at: from_sql(row.try_get(2)?) };
+        state.sessions.insert(SessionId(row.try_get(0)?), session);
+    }
+    Ok(())
+}
+
+async fn load_notes(connection: &mut PgConnection, state: &mut State, names: &Names) -> Result<(), LoadError> {
+    let notes = names.notes_of.iter().filter_map(|id| state.tokens.get(id)?.note).map(|note| note.id);
+    load_values(connection, state, notes.collect()).await
+}
+
+/// Loads personal values for comparison.
+pub(crate) async fn load_values(connection: &mut PgConnection, state: &mut State, ids: Vec<ValueId>) -> Result<(), LoadError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = ids.into_iter().map(|id| id.0).collect();
+    let sql = "SELECT id, salt, value FROM personal_values WHERE id = ANY($1)";
+    for row in sqlx::query(sql).bind(&ids).fetch_all(connection).await? {
+        let salt: &[u8] = row.try_get(1)?;
+        let id = ValueId(row.try_get(0)?);
+        if let Ok(salt) = salt.try_into() {
+            state.values.insert(id, Value { id, salt, text: row.try_get(2)? });
+        }
+    }
+    Ok(())
+}
+
+/// Loads in full the standing tokens that are due, so that their expiry can be recorded before anything else is
+/// decided. A minute more is loaded than `now` asks for, since the clock that judges may be ahead of this one.
+async fn load_due(connection: &mut PgConnection, state: &mut State, now: Timestamp) -> Result<(), LoadError> {
+    let soon = now.plus_seconds(60);
+    let due: Vec<Uuid> = state
+        .users
+        .values()
+        .flat_map(|user| user.standing.values())
+        .filter(|token| token.expires_at.is_some_and(|at| at <= soon) && !state.tokens.contains_key(&token.id))
+        .map(|token| token.id.0)
+        .collect();
+    let tokens = tokens_where(connection, "id = ANY($1)", &due).await?;
+    insert_tokens(state, tokens);
+    Ok(())
+}
+
+/// Gateways' names and users' addresses, which the index answers with.
+pub async fn texts(connection: &mut PgConnection, ids: &[Uuid]) -> Result<std::collections::HashMap<Uuid, String>, LoadError> {
+    if ids.is_empty() {
+        return Ok(Default::default());
+    }
+    let rows = sqlx::query("SELECT id, value FROM personal_values WHERE id = ANY($1)").bind(ids).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+

@@ -1,0 +1,42 @@
+//! The entities in PostgreSQL: loaded for the writer, the applier and the verifier by the same functions, and
+//! stored by the writer alone. A row is one folded entity, and what is read back equals what was stored.
+
+pub mod claims;
+pub mod load;
+pub mod rows;
+pub mod store;
+pub mod token_row;
+
+use counterfoil_domain::timestamp::Timestamp;
+use time::OffsetDateTime;
+
+/// A row that no fold can have written: the table was changed by hand, or by a newer version.
+#[derive(Debug, thiserror::Error)]
+#[error("a row of {table} cannot be read: {what}")]
+pub struct Unreadable {
+    /// The table.
+    pub table: &'static str,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Why loading failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The database did not answer, or refused.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// A row makes no sense.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
+/// An instant as the driver takes it.
+pub(crate) fn to_sql(at: Timestamp) -> OffsetDateTime {
+    at.to_offset_date_time()
+}
+
+/// An instant as the driver gives it.
+pub(crate) fn from_sql(at: OffsetDateTime) -> Timestamp {
+    Timestamp::from_offset_date_time(at)
+}
