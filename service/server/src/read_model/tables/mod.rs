@@ -1,6 +1,7 @@
 //! The entities in PostgreSQL: loaded for the writer, the applier and the verifier by the same functions, and
 //! stored by the writer alone. A row is one folded entity, and what is read back equals what was stored.
 
+pub mod beside;
 pub mod claims;
 pub mod load;
 pub mod rows;

@@ -1,0 +1,333 @@
+//! One batch: one transaction that decides many commands, appends what happens and stores the result.
+
+use super::append::{self, Entry, Head};
+use super::steps::{Fault, Faults, Step};
+use super::{APPEND_LOCK, writer::Idempotency};
+use crate::clock::Clock;
+use crate::read_model::tables::{LoadError, beside, claims, load, store};
+use counterfoil_domain::actor::Actor;
+use counterfoil_domain::command::{Answer, Command, Decision, Effects, Write};
+use counterfoil_domain::decide::{Context, Limits, decide, due};
+use counterfoil_domain::event::{Event, Recorded};
+use counterfoil_domain::fold::{FoldError, fold};
+use counterfoil_domain::gateway::Gateway;
+use counterfoil_domain::ids::{OrganizationId, Seq, TokenId};
+use counterfoil_domain::names::Names;
+use counterfoil_domain::refusal::Refusal;
+use counterfoil_domain::state::{self, State};
+use counterfoil_domain::token::Token;
+use sqlx::PgConnection;
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// What the writer hands to a batch.
+pub struct Input<'a> {
+    /// The commands, in the order in which they are decided.
+    pub commands: &'a [(&'a Command, Option<&'a Idempotency>)],
+    /// The node's clock.
+    pub clock: &'a Clock,
+    /// Whether the node's clock has behaved; the database's is compared with it here.
+    pub clock_is_steady: bool,
+    /// Configured limits.
+    pub limits: Limits,
+    /// Tests' way to break a step.
+    pub faults: Option<&'a Faults>,
+}
+
+/// What a batch came to, committed.
+pub struct Committed {
+    /// The head before.
+    pub before: Seq,
+    /// The head now.
+    pub last: Seq,
+    /// The entities that changed, in their last state.
+    pub changed: Changed,
+    /// One answer a command, in order.
+    pub replies: Vec<Result<Reply, Refused>>,
+    /// Whether the clocks agreed.
+    pub clock_trusted: bool,
+    /// The records that were appended, for finding them again.
+    pub records: Vec<String>,
+}
+
+/// The entities that a batch changed.
+#[derive(Default)]
+pub struct Changed {
+    /// Whole states, of which those that changed are to be taken.
+    pub state: State,
+    /// The first position of the batch: what has a `seq` from there on changed.
+    pub from: Seq,
+}
+
+/// A success.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Whether something happened now.
+    pub outcome: Outcome,
+    /// What the answer is about.
+    pub answer: Answer,
+    /// The token that the answer is about, as it is now.
+    pub token: Option<Token>,
+    /// The gateway that the answer is about, as it is now.
+    pub gateway: Option<Gateway>,
+}
+
+/// Whether something happened now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did.
+    Happened,
+    /// It was so before.
+    AlreadySo,
+    /// It happened before, under the same idempotency key.
+    Repeated,
+}
+
+/// A command that did not happen, with the batch committed all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The domain's refusal.
+    Refusal(Refusal),
+    /// The idempotency key was used for another request.
+    KeyReused,
+}
+
+/// Why a batch was not committed, or may not have been.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    /// Nothing of it happened.
+    #[error("{0}")]
+    Definite(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The connection was lost before COMMIT was sent: nothing of it happened.
+    #[error("the connection was lost before the commit: {0}")]
+    Lost(#[source] sqlx::Error),
+    /// The connection was lost at COMMIT: these records are in the log, or none of them.
+    #[error("the outcome of a commit is unknown: {source}")]
+    Unknown {
+        /// The driver's error.
+        source: sqlx::Error,
+        /// What the log holds if it was committed.
+        committed: Box<Committed>,
+    },
+}
+
+impl From<LoadError> for BatchError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Database(error) => error.into(),
+            LoadError::Unreadable(error) => Self::Definite(Box::new(error)),
+        }
+    }
+}
+
+impl From<sqlx::Error> for BatchError {
+    fn from(error: sqlx::Error) -> Self {
+        if connection_is_gone(&error) { Self::Lost(error) } else { Self::Definite(Box::new(error)) }
+    }
+}
+
+impl From<FoldError> for BatchError {
+    fn from(error: FoldError) -> Self {
+        Self::Definite(Box::new(error))
+    }
+}
+
+impl From<serde_json::Error> for BatchError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Definite(Box::new(error))
+    }
+}
+
+/// Whether an error means that the session is over. Codes, not texts: class 57 is the server's end of sessions.
+pub fn connection_is_gone(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08") || code == "25P03"),
+        sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::TypeNotFound { .. } => false,
+        _ => true,
+    }
+}
+
+/// Runs one batch.
+///
+/// # Errors
+/// See [`BatchError`]. After a definite error the transaction is rolled back; after the others the connection is of
+/// no use any more.
+pub async fn run(connection: &mut PgConnection, input: &Input<'_>) -> Result<Committed, BatchError> {
+    match attempt(connection, input).await {
+        Err(BatchError::Definite(error)) => {
+            sqlx::query("ROLLBACK").execute(connection).await.map_err(BatchError::Lost)?;
+            Err(BatchError::Definite(error))
+        }
+        other => other,
+    }
+}
+
+async fn attempt(connection: &mut PgConnection, input: &Input<'_>) -> Result<Committed, BatchError> {
+    step(input, Step::Lock, async {
+        sqlx::query("BEGIN ISOLATION LEVEL READ COMMITTED").execute(&mut *connection).await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(APPEND_LOCK).execute(&mut *connection).await?;
+        Ok(())
+    })
+    .await?;
+    let head = append::head(connection).await?;
+    let clock = clocks(input, &head);
+    let mut names = Names::default();
+    input.commands.iter().for_each(|(command, _)| names.add(command));
+    let mut state = step(input, Step::Load, load::named(connection, &names, head.seq, clock.latest())).await?;
+    let known = beside::idempotency(connection, input.commands).await?;
+    let mut batch = Batch { head, clock: &clock, entries: Vec::new(), writes: Vec::new(), known, limits: input.limits, before: claims::Claims::default(), input };
+    // The claims as they stand before anything is folded, to be deleted for what changes.
+    let held: HashMap<TokenId, Token> = state.tokens.clone();
+    batch.expire(&mut state)?;
+    let mut replies = Vec::with_capacity(input.commands.len());
+    for (command, key) in input.commands {
+        replies.push(batch.one(&mut state, command, *key)?);
+    }
+    let replies = replies.into_iter().map(|reply| reply.map(|r| r.resolve(&state))).collect();
+    batch.store(connection, &state, &held).await?;
+    let last = state.head;
+    let records = batch.entries.into_iter().map(|entry| entry.record).collect();
+    let changed = Changed { state, from: head.seq + 1 };
+    let committed = Committed { before: head.seq, last, changed, replies, clock_trusted: clock.trusted, records };
+    commit(connection, input, committed).await
+}
+
+/// COMMIT. From the moment it is sent, a lost connection leaves the outcome unknown.
+async fn commit(connection: &mut PgConnection, input: &Input<'_>, committed: Committed) -> Result<Committed, BatchError> {
+    let result = step(input, Step::Commit, async {
+        sqlx::query("COMMIT").execute(&mut *connection).await.map_err(LoadError::from)?;
+        Ok(())
+    })
+    .await;
+    match result {
+        Ok(()) => Ok(committed),
+        Err(BatchError::Lost(source)) => Err(BatchError::Unknown { source, committed: Box::new(committed) }),
+        Err(other) => Err(other),
+    }
+}
+
+/// Two clocks agree if they differ by at most this, in microseconds.
+const TOLERANCE: u64 = 2_000_000;
+
+/// The clocks that this batch is decided by.
+fn clocks(input: &Input<'_>, head: &Head) -> state::Clock {
+    let node = input.clock.now();
+    let agree = node.distance(head.now) <= TOLERANCE;
+    let log_is_ahead = head.decided_at > head.now.min(node).plus_seconds(2);
+    state::Clock { database: head.now, node, trusted: agree && input.clock_is_steady && !log_is_ahead }
+}
+
+/// Runs a step, or breaks it for a test.
+async fn step<T>(input: &Input<'_>, step: Step, work: impl Future<Output = Result<T, LoadError>>) -> Result<T, BatchError> {
+    let broken = || BatchError::Lost(sqlx::Error::Io(std::io::Error::other(format!("{step:?} was broken by a test"))));
+    let fault = input.faults.and_then(|faults| faults(step));
+    if fault == Some(Fault::Before) {
+        return Err(broken());
+    }
+    let done = work.await?;
+    if fault == Some(Fault::After) { Err(broken()) } else { Ok(done) }
+}
+
+struct Batch<'a> {
+    head: Head,
+    clock: &'a state::Clock,
+    entries: Vec<Entry>,
+    writes: Vec<Write>,
+    known: HashMap<[u8; 32], beside::Remembered>,
+    limits: Limits,
+    before: claims::Claims,
+    input: &'a Input<'a>,
+}
+
+/// A reply before the entities of its answer are taken from the state.
+struct Pending(Outcome, Answer);
+
+impl Pending {
+    fn resolve(self, state: &State) -> Reply {
+        let (token, gateway) = match self.1 {
+            Answer::Token(id) => (state.tokens.get(&id).cloned(), None),
+            Answer::Gateway(gateway, token) => (token.and_then(|id| state.tokens.get(&id).cloned()), state.gateways.get(&gateway).cloned()),
+            Answer::Done | Answer::Count(_) => (None, None),
+        };
+        Reply { outcome: self.0, answer: self.1, token, gateway }
+    }
+}
+
+impl Batch<'_> {
+    /// Records the expiry of every loaded token that is due.
+    fn expire(&mut self, state: &mut State) -> Result<(), BatchError> {
+        let events = due(state, self.clock);
+        self.append(state, &Actor::System, self.input.clock.uuid(), events)
+    }
+
+    /// Decides one command and folds what happens.
+    fn one(&mut self, state: &mut State, command: &Command, key: Option<&Idempotency>) -> Result<Result<Pending, Refused>, BatchError> {
+        if let Some((key, known)) = key.and_then(|key| self.known.get(&key.key).map(|known| (key, known))) {
+            return Ok(if known.body == key.body { Ok(Pending(Outcome::Repeated, known.answer())) } else { Err(Refused::KeyReused) });
+        }
+        let context = Context { state, clock: self.clock, command, limits: self.limits };
+        let (effects, answer) = match decide(&context) {
+            Err(refusal) => return Ok(Err(Refused::Refusal(refusal))),
+            Ok(Decision::AlreadySo(answer)) => return Ok(Ok(Pending(Outcome::AlreadySo, answer))),
+            Ok(Decision::Happened(effects, answer)) => (effects, answer),
+        };
+        let Effects { events, writes } = effects;
+        self.append(state, &command.actor, command.request_id, events)?;
+        self.writes.extend(writes);
+        if let Some(key) = key {
+            self.known.insert(key.key, beside::Remembered::new(key.body, answer));
+        }
+        Ok(Ok(Pending(Outcome::Happened, answer)))
+    }
+
+    fn append(&mut self, state: &mut State, actor: &Actor, request_id: Uuid, events: Vec<(Option<OrganizationId>, Event)>) -> Result<(), BatchError> {
+        for (organization, event) in events {
+            let decided_at = self.head.decided_at.max(self.clock.database);
+            let recorded = Recorded { seq: state.head + 1, organization, actor: actor.clone(), request_id, decided_at, event };
+            fold(state, &recorded)?;
+            let entry = append::row(state, &self.head.chain, recorded)?;
+            self.head = Head { seq: state.head, chain: entry.chain, decided_at, now: self.head.now };
+            self.entries.push(entry);
+        }
+        Ok(())
+    }
+
+    async fn store(&mut self, connection: &mut PgConnection, state: &State, held: &HashMap<TokenId, Token>) -> Result<(), BatchError> {
+        if !self.entries.is_empty() {
+            let entries = &self.entries;
+            step(self.input, Step::Events, async { Ok(append::insert(&mut *connection, entries).await?) }).await?;
+        }
+        let from = self.entries.first().map_or(Seq::MAX, |entry| entry.recorded.seq);
+        let tokens: Vec<&Token> = sorted(state.tokens.values().filter(|t| t.seq >= from), |t| t.id.0);
+        let mut after = claims::Claims::default();
+        for token in &tokens {
+            if let Some(old) = held.get(&token.id) {
+                self.before.add(old);
+            }
+            after.add(token);
+        }
+        let before = &self.before;
+        step(self.input, Step::Entities, async {
+            store::organizations(&mut *connection, &sorted(state.organizations.values().filter(|o| o.seq >= from), |o| o.id.0)).await?;
+            store::environments(&mut *connection, &sorted(state.environments.values().filter(|e| e.seq >= from), |e| e.id.0)).await?;
+            store::users(&mut *connection, &sorted(state.users.values().filter(|u| u.seq >= from), |u| u.id.0)).await?;
+            store::gateways(&mut *connection, &sorted(state.gateways.values().filter(|g| g.seq >= from), |g| g.id.0)).await?;
+            store::tokens(&mut *connection, &tokens).await?;
+            claims::delete(&mut *connection, before).await?;
+            claims::insert(&mut *connection, &after).await?;
+            Ok(())
+        })
+        .await?;
+        let (writes, now) = (&self.writes, self.clock.database);
+        let remembered: Vec<_> = self.input.commands.iter().filter_map(|(_, key)| key.map(|key| key.key)).filter_map(|key| self.known.get_key_value(&key)).filter(|(_, r)| r.is_new()).collect();
+        step(self.input, Step::Beside, beside::write(connection, writes, &remembered, now)).await
+    }
+}
+
+/// Rows in one order, so that two transactions never wait for each other's.
+fn sorted<'a, T>(rows: impl Iterator<Item = &'a T>, key: impl Fn(&T) -> Uuid) -> Vec<&'a T> {
+    let mut rows: Vec<&T> = rows.collect();
+    rows.sort_by_key(|row| key(row));
+    rows
+}
+

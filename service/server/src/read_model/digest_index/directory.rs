@@ -1,0 +1,127 @@
+//! What many tokens share: their users, organizations, gateways and what they were narrowed to.
+
+use counterfoil_domain::authority::counts_in;
+use counterfoil_domain::gateway::Gateway;
+use counterfoil_domain::ids::{GatewayId, OrganizationId, Seq, UserId};
+use counterfoil_domain::organization::{Membership, Organization};
+use counterfoil_domain::role::Role;
+use counterfoil_domain::scope::Scopes;
+use counterfoil_domain::token::Kind;
+use counterfoil_domain::user::User;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// See the module. Numbers are places in its lists and are never given twice.
+#[derive(Default)]
+pub struct Directory {
+    users: Vec<UserEntry>,
+    user_numbers: HashMap<UserId, u32>,
+    gateways: Vec<GatewayEntry>,
+    gateway_numbers: HashMap<GatewayId, u32>,
+    profiles: Vec<Profile>,
+    profile_numbers: HashMap<(Kind, OrganizationId, Scopes), u32>,
+    revoked_all: HashMap<OrganizationId, Seq>,
+}
+
+/// A user. One that is not known yet is a member of nothing.
+#[derive(Clone)]
+pub struct UserEntry {
+    /// Its id.
+    pub id: UserId,
+    /// Its e-mail address.
+    pub email: Arc<str>,
+    /// Its places in organizations.
+    pub memberships: Vec<(OrganizationId, Membership)>,
+}
+
+pub(crate) struct GatewayEntry {
+    pub(crate) id: GatewayId,
+    /// `None` until the gateway is known, and once it is removed.
+    pub(crate) present: Option<(OrganizationId, BTreeSet<Kind>)>,
+}
+
+pub(crate) struct Profile {
+    pub(crate) kind: Kind,
+    pub(crate) home: OrganizationId,
+    pub(crate) scopes: Arc<Scopes>,
+    /// The scopes as introspection answers them.
+    pub(crate) scope: String,
+}
+
+impl Directory {
+    pub(crate) fn user_number(&mut self, id: UserId) -> u32 {
+        *self.user_numbers.entry(id).or_insert_with(|| {
+            self.users.push(UserEntry { id, email: Arc::from(""), memberships: Vec::new() });
+            self.users.len() as u32 - 1
+        })
+    }
+
+    pub(crate) fn gateway_number(&mut self, id: GatewayId) -> u32 {
+        *self.gateway_numbers.entry(id).or_insert_with(|| {
+            self.gateways.push(GatewayEntry { id, present: None });
+            self.gateways.len() as u32 - 1
+        })
+    }
+
+    pub(crate) fn profile_number(&mut self, kind: Kind, home: OrganizationId, scopes: &Scopes) -> u32 {
+        if let Some(number) = self.profile_numbers.get(&(kind, home, scopes.clone())) {
+            return *number;
+        }
+        let number = self.profiles.len() as u32;
+        self.profiles.push(Profile { kind, home, scopes: Arc::new(scopes.clone()), scope: scopes.to_string() });
+        self.profile_numbers.insert((kind, home, scopes.clone()), number);
+        number
+    }
+
+    pub(crate) fn put_user(&mut self, user: &User, email: &str) {
+        let number = self.user_number(user.id);
+        let memberships = user.memberships.iter().map(|(id, membership)| (*id, *membership)).collect();
+        self.users[number as usize] = UserEntry { id: user.id, email: Arc::from(email), memberships };
+    }
+
+    pub(crate) fn put_organization(&mut self, organization: &Organization) {
+        self.revoked_all.insert(organization.id, organization.revoked_all);
+    }
+
+    pub(crate) fn put_gateway(&mut self, gateway: &Gateway) {
+        let number = self.gateway_number(gateway.id);
+        let present = gateway.removed.is_none().then(|| (gateway.organization, gateway.kinds.clone()));
+        self.gateways[number as usize] = GatewayEntry { id: gateway.id, present };
+    }
+
+    pub(crate) fn user(&self, number: u32) -> &UserEntry {
+        &self.users[number as usize]
+    }
+
+    pub(crate) fn gateway(&self, number: u32) -> &GatewayEntry {
+        &self.gateways[number as usize]
+    }
+
+    pub(crate) fn gateway_kinds(&self, id: GatewayId) -> Option<&BTreeSet<Kind>> {
+        let number = self.gateway_numbers.get(&id)?;
+        self.gateway(*number).present.as_ref().map(|(_, kinds)| kinds)
+    }
+
+    pub(crate) fn profile(&self, number: u32) -> &Profile {
+        &self.profiles[number as usize]
+    }
+
+    /// A user by id.
+    pub fn find_user(&self, id: UserId) -> Option<&UserEntry> {
+        self.user_numbers.get(&id).map(|number| self.user(*number))
+    }
+
+    /// The role in which authority from `since` acts for a user in an organization.
+    pub fn role(&self, user: &UserEntry, organization: OrganizationId, since: Seq) -> Option<Role> {
+        let revoked_all = *self.revoked_all.get(&organization)?;
+        let (_, membership) = user.memberships.iter().find(|(id, _)| *id == organization)?;
+        counts_in(since, revoked_all, membership)
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let of_users: usize = self.users.iter().map(|user| user.email.len() + 16 + user.memberships.capacity() * size_of::<(OrganizationId, Membership)>()).sum();
+        let tables = (self.user_numbers.capacity() + self.gateway_numbers.capacity()) * (size_of::<(UserId, u32)>() + 1) * 8 / 7;
+        of_users + tables + self.users.capacity() * size_of::<UserEntry>() + self.gateways.capacity() * size_of::<GatewayEntry>()
+            + self.profiles.capacity() * (size_of::<Profile>() + 64)
+    }
+}

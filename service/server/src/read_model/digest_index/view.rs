@@ -1,0 +1,150 @@
+//! Reading the index: what a gateway is told, and who a caller is.
+
+use super::{DigestIndex, UserEntry, read};
+use counterfoil_domain::ids::{GatewayId, OrganizationId, Seq, TokenId, UserId};
+use counterfoil_domain::introspection::Active;
+use counterfoil_domain::plaintext::Digest;
+use counterfoil_domain::role::Role;
+use counterfoil_domain::scope::Scopes;
+use counterfoil_domain::timestamp::Timestamp;
+use counterfoil_domain::token::Kind;
+use std::sync::Arc;
+
+/// A gateway that has shown a working credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The gateway.
+    pub gateway: GatewayId,
+    /// The gateway token that it presented.
+    pub token: TokenId,
+    /// Its organization.
+    pub organization: OrganizationId,
+}
+
+/// What introspection found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Introspected {
+    /// An active token: the answer was written.
+    Active(TokenId),
+    /// A record is held, and it says no.
+    Inactive,
+    /// Nothing is held: the token may have been issued elsewhere a moment ago.
+    NotHeld,
+}
+
+/// A presented plaintext whose record is held.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// Its token.
+    pub token: TokenId,
+    /// Which of the token's plaintexts.
+    pub generation: u32,
+    /// The token's kind.
+    pub kind: Kind,
+    /// Its user, for a personal token.
+    pub user: Option<UserId>,
+    /// Where it was issued.
+    pub home: OrganizationId,
+    /// What it was narrowed to.
+    pub scopes: Arc<Scopes>,
+    /// Where its authority stems from.
+    pub since: Seq,
+    /// Whether it works at the instant that was asked about.
+    pub works: bool,
+    /// Whether its first use ends the plaintext before it.
+    pub awaits_first_use: bool,
+}
+
+impl DigestIndex {
+    /// Finds a presented plaintext, whatever its state.
+    pub fn find(&self, digest: &Digest, now: Timestamp) -> Option<Presented> {
+        let record = self.record(digest)?;
+        let directory = read(&self.directory);
+        let profile = directory.profile(record.profile);
+        let user = (profile.kind == Kind::Personal).then(|| directory.user(record.owner).id);
+        Some(Presented {
+            token: record.id,
+            generation: record.generation,
+            kind: profile.kind,
+            user,
+            home: profile.home,
+            scopes: profile.scopes.clone(),
+            since: record.since,
+            works: record.works(now),
+            awaits_first_use: record.awaits_first_use,
+        })
+    }
+
+    /// A user's entry.
+    pub fn user(&self, id: UserId) -> Option<UserEntry> {
+        read(&self.directory).find_user(id).cloned()
+    }
+
+    /// The role in which authority from `since` acts for a user in an organization.
+    pub fn role(&self, user: UserId, organization: OrganizationId, since: Seq) -> Option<Role> {
+        let directory = read(&self.directory);
+        directory.role(directory.find_user(user)?, organization, since)
+    }
+
+    /// Authenticates a gateway by a gateway token, and by its client id where one was given.
+    ///
+    /// # Errors
+    /// `Err(true)` if a record is held that says no; `Err(false)` if nothing is held.
+    pub fn client(&self, client_id: Option<GatewayId>, secret: &[u8], now: Timestamp) -> Result<Client, bool> {
+        let record = self.record(&Digest::of(secret)).ok_or(false)?;
+        let directory = read(&self.directory);
+        if directory.profile(record.profile).kind != Kind::Gateway || !record.works(now) {
+            return Err(true);
+        }
+        let gateway = directory.gateway(record.owner);
+        let same = client_id.is_none_or(|id| id == gateway.id);
+        match &gateway.present {
+            Some((organization, _)) if same => Ok(Client { gateway: gateway.id, token: record.id, organization: *organization }),
+            _ => Err(true),
+        }
+    }
+
+    /// Introspects a presented token for a gateway. An active answer is written to `out`; nothing else is.
+    pub fn introspect(&self, client: &Client, presented: &[u8], now: Timestamp, issuer: &str, out: &mut Vec<u8>) -> Introspected {
+        let Some(record) = self.record(&Digest::of(presented)) else { return Introspected::NotHeld };
+        let directory = read(&self.directory);
+        let profile = directory.profile(record.profile);
+        if profile.kind != Kind::Personal {
+            return Introspected::Inactive;
+        }
+        let user = directory.user(record.owner);
+        let Some(role) = directory.role(user, client.organization, record.since) else { return Introspected::Inactive };
+        if !record.works(now) || !directory.sees(client.gateway, profile.kind) {
+            return Introspected::Inactive;
+        }
+        let mut ids = [[0; 36]; 3];
+        let [sub, jti, organization] = &mut ids;
+        let sub: &str = user.id.0.hyphenated().encode_lower(sub);
+        let answer = Active {
+            active: true,
+            scope: &profile.scope,
+            client_id: sub,
+            sub,
+            username: &user.email,
+            token_type: "Bearer",
+            iat: record.issued_at,
+            exp: (record.ends_at != i64::MAX).then(|| Timestamp::from_micros(record.ends_at).unix_seconds()),
+            iss: issuer,
+            jti: record.id.0.hyphenated().encode_lower(jti),
+            organization_id: client.organization.0.hyphenated().encode_lower(organization),
+            kind: profile.kind.name(),
+            role: Some(role.name()),
+        };
+        // Writing plain data to memory does not fail.
+        if serde_json::to_writer(out, &answer).is_err() {
+            return Introspected::Inactive;
+        }
+        Introspected::Active(record.id)
+    }
+}
+
+impl super::Directory {
+    fn sees(&self, gateway: GatewayId, kind: Kind) -> bool {
+        self.gateway_kinds(gateway).is_some_and(|kinds| kinds.contains(&kind))
+    }
+}
