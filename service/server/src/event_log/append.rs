@@ -35,7 +35,9 @@ pub async fn head(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
     Ok(Head {
         seq: row.try_get::<Option<i64>, _>(0)?.unwrap_or(0) as Seq,
         chain: chain.and_then(|bytes| bytes.try_into().ok()).map_or(CHAIN_START, Digest),
-        decided_at: row.try_get::<Option<OffsetDateTime>, _>(2)?.map_or(Timestamp::from_micros(i64::MIN), Timestamp::from_offset_date_time),
+        decided_at: row
+            .try_get::<Option<OffsetDateTime>, _>(2)?
+            .map_or(Timestamp::from_micros(i64::MIN), Timestamp::from_offset_date_time),
         now: Timestamp::from_offset_date_time(row.try_get(3)?),
     })
 }
@@ -67,7 +69,8 @@ pub fn row(state: &State, previous: &Digest, recorded: Recorded) -> Result<Entry
 
 /// What an event is about, and whose it is: the copies that queries use.
 pub fn about(state: &State, event: &Event) -> (Uuid, Option<UserId>) {
-    let token = |id: &counterfoil_domain::ids::TokenId| (id.0, state.tokens.get(id).and_then(|token| token.user()));
+    let token =
+        |id: &counterfoil_domain::ids::TokenId| (id.0, state.tokens.get(id).and_then(|token| token.user()));
     match event {
         Event::OrganizationCreated(body) => (body.id.0, None),
         Event::EnvironmentCreated(body) => (body.id.0, None),

@@ -35,6 +35,7 @@ pub struct Input<'a> {
 }
 
 /// What a batch came to, committed.
+#[derive(Debug)]
 pub struct Committed {
     /// The head before.
     pub before: Seq,
@@ -51,7 +52,7 @@ pub struct Committed {
 }
 
 /// The entities that a batch changed.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Changed {
     /// Whole states, of which those that changed are to be taken.
     pub state: State,
@@ -141,8 +142,13 @@ impl From<serde_json::Error> for BatchError {
 /// Whether an error means that the session is over. Codes, not texts: class 57 is the server's end of sessions.
 pub fn connection_is_gone(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08") || code == "25P03"),
-        sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::TypeNotFound { .. } => false,
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| code.starts_with("57P") || code.starts_with("08") || code == "25P03"),
+        sqlx::Error::RowNotFound
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::TypeNotFound { .. } => false,
         _ => true,
     }
 }
@@ -173,9 +179,19 @@ async fn attempt(connection: &mut PgConnection, input: &Input<'_>) -> Result<Com
     let clock = clocks(input, &head);
     let mut names = Names::default();
     input.commands.iter().for_each(|(command, _)| names.add(command));
-    let mut state = step(input, Step::Load, load::named(connection, &names, head.seq, clock.latest())).await?;
+    let mut state =
+        step(input, Step::Load, load::named(connection, &names, head.seq, clock.latest())).await?;
     let known = beside::idempotency(connection, input.commands).await?;
-    let mut batch = Batch { head, clock: &clock, entries: Vec::new(), writes: Vec::new(), known, limits: input.limits, before: claims::Claims::default(), input };
+    let mut batch = Batch {
+        head,
+        clock: &clock,
+        entries: Vec::new(),
+        writes: Vec::new(),
+        known,
+        limits: input.limits,
+        before: claims::Claims::default(),
+        input,
+    };
     // The claims as they stand before anything is folded, to be deleted for what changes.
     let held: HashMap<TokenId, Token> = state.tokens.clone();
     batch.expire(&mut state)?;
@@ -188,12 +204,17 @@ async fn attempt(connection: &mut PgConnection, input: &Input<'_>) -> Result<Com
     let last = state.head;
     let records = batch.entries.into_iter().map(|entry| entry.record).collect();
     let changed = Changed { state, from: head.seq + 1 };
-    let committed = Committed { before: head.seq, last, changed, replies, clock_trusted: clock.trusted, records };
+    let committed =
+        Committed { before: head.seq, last, changed, replies, clock_trusted: clock.trusted, records };
     commit(connection, input, committed).await
 }
 
 /// COMMIT. From the moment it is sent, a lost connection leaves the outcome unknown.
-async fn commit(connection: &mut PgConnection, input: &Input<'_>, committed: Committed) -> Result<Committed, BatchError> {
+async fn commit(
+    connection: &mut PgConnection,
+    input: &Input<'_>,
+    committed: Committed,
+) -> Result<Committed, BatchError> {
     let result = step(input, Step::Commit, async {
         sqlx::query("COMMIT").execute(&mut *connection).await.map_err(LoadError::from)?;
         Ok(())
@@ -218,8 +239,13 @@ fn clocks(input: &Input<'_>, head: &Head) -> state::Clock {
 }
 
 /// Runs a step, or breaks it for a test.
-async fn step<T>(input: &Input<'_>, step: Step, work: impl Future<Output = Result<T, LoadError>>) -> Result<T, BatchError> {
-    let broken = || BatchError::Lost(sqlx::Error::Io(std::io::Error::other(format!("{step:?} was broken by a test"))));
+async fn step<T>(
+    input: &Input<'_>,
+    step: Step,
+    work: impl Future<Output = Result<T, LoadError>>,
+) -> Result<T, BatchError> {
+    let broken =
+        || BatchError::Lost(sqlx::Error::Io(std::io::Error::other(format!("{step:?} was broken by a test"))));
     let fault = input.faults.and_then(|faults| faults(step));
     if fault == Some(Fault::Before) {
         return Err(broken());
@@ -246,7 +272,9 @@ impl Pending {
     fn resolve(self, state: &State) -> Reply {
         let (token, gateway) = match self.1 {
             Answer::Token(id) => (state.tokens.get(&id).cloned(), None),
-            Answer::Gateway(gateway, token) => (token.and_then(|id| state.tokens.get(&id).cloned()), state.gateways.get(&gateway).cloned()),
+            Answer::Gateway(gateway, token) => {
+                (token.and_then(|id| state.tokens.get(&id).cloned()), state.gateways.get(&gateway).cloned())
+            }
             Answer::Done | Answer::Count(_) => (None, None),
         };
         Reply { outcome: self.0, answer: self.1, token, gateway }
@@ -261,9 +289,18 @@ impl Batch<'_> {
     }
 
     /// Decides one command and folds what happens.
-    fn one(&mut self, state: &mut State, command: &Command, key: Option<&Idempotency>) -> Result<Result<Pending, Refused>, BatchError> {
+    fn one(
+        &mut self,
+        state: &mut State,
+        command: &Command,
+        key: Option<&Idempotency>,
+    ) -> Result<Result<Pending, Refused>, BatchError> {
         if let Some((key, known)) = key.and_then(|key| self.known.get(&key.key).map(|known| (key, known))) {
-            return Ok(if known.body == key.body { Ok(Pending(Outcome::Repeated, known.answer())) } else { Err(Refused::KeyReused) });
+            return Ok(if known.body == key.body {
+                Ok(Pending(Outcome::Repeated, known.answer()))
+            } else {
+                Err(Refused::KeyReused)
+            });
         }
         let context = Context { state, clock: self.clock, command, limits: self.limits };
         let (effects, answer) = match decide(&context) {
@@ -280,10 +317,23 @@ impl Batch<'_> {
         Ok(Ok(Pending(Outcome::Happened, answer)))
     }
 
-    fn append(&mut self, state: &mut State, actor: &Actor, request_id: Uuid, events: Vec<(Option<OrganizationId>, Event)>) -> Result<(), BatchError> {
+    fn append(
+        &mut self,
+        state: &mut State,
+        actor: &Actor,
+        request_id: Uuid,
+        events: Vec<(Option<OrganizationId>, Event)>,
+    ) -> Result<(), BatchError> {
         for (organization, event) in events {
             let decided_at = self.head.decided_at.max(self.clock.database);
-            let recorded = Recorded { seq: state.head + 1, organization, actor: actor.clone(), request_id, decided_at, event };
+            let recorded = Recorded {
+                seq: state.head + 1,
+                organization,
+                actor: actor.clone(),
+                request_id,
+                decided_at,
+                event,
+            };
             fold(state, &recorded)?;
             let entry = append::row(state, &self.head.chain, recorded)?;
             self.head = Head { seq: state.head, chain: entry.chain, decided_at, now: self.head.now };
@@ -292,10 +342,16 @@ impl Batch<'_> {
         Ok(())
     }
 
-    async fn store(&mut self, connection: &mut PgConnection, state: &State, held: &HashMap<TokenId, Token>) -> Result<(), BatchError> {
+    async fn store(
+        &mut self,
+        connection: &mut PgConnection,
+        state: &State,
+        held: &HashMap<TokenId, Token>,
+    ) -> Result<(), BatchError> {
         if !self.entries.is_empty() {
             let entries = &self.entries;
-            step(self.input, Step::Events, async { Ok(append::insert(&mut *connection, entries).await?) }).await?;
+            step(self.input, Step::Events, async { Ok(append::insert(&mut *connection, entries).await?) })
+                .await?;
         }
         let from = self.entries.first().map_or(Seq::MAX, |entry| entry.recorded.seq);
         let tokens: Vec<&Token> = sorted(state.tokens.values().filter(|t| t.seq >= from), |t| t.id.0);
@@ -308,10 +364,26 @@ impl Batch<'_> {
         }
         let before = &self.before;
         step(self.input, Step::Entities, async {
-            store::organizations(&mut *connection, &sorted(state.organizations.values().filter(|o| o.seq >= from), |o| o.id.0)).await?;
-            store::environments(&mut *connection, &sorted(state.environments.values().filter(|e| e.seq >= from), |e| e.id.0)).await?;
-            store::users(&mut *connection, &sorted(state.users.values().filter(|u| u.seq >= from), |u| u.id.0)).await?;
-            store::gateways(&mut *connection, &sorted(state.gateways.values().filter(|g| g.seq >= from), |g| g.id.0)).await?;
+            store::organizations(
+                &mut *connection,
+                &sorted(state.organizations.values().filter(|o| o.seq >= from), |o| o.id.0),
+            )
+            .await?;
+            store::environments(
+                &mut *connection,
+                &sorted(state.environments.values().filter(|e| e.seq >= from), |e| e.id.0),
+            )
+            .await?;
+            store::users(
+                &mut *connection,
+                &sorted(state.users.values().filter(|u| u.seq >= from), |u| u.id.0),
+            )
+            .await?;
+            store::gateways(
+                &mut *connection,
+                &sorted(state.gateways.values().filter(|g| g.seq >= from), |g| g.id.0),
+            )
+            .await?;
             store::tokens(&mut *connection, &tokens).await?;
             claims::delete(&mut *connection, before).await?;
             claims::insert(&mut *connection, &after).await?;
@@ -319,7 +391,14 @@ impl Batch<'_> {
         })
         .await?;
         let (writes, now) = (&self.writes, self.clock.database);
-        let remembered: Vec<_> = self.input.commands.iter().filter_map(|(_, key)| key.map(|key| key.key)).filter_map(|key| self.known.get_key_value(&key)).filter(|(_, r)| r.is_new()).collect();
+        let remembered: Vec<_> = self
+            .input
+            .commands
+            .iter()
+            .filter_map(|(_, key)| key.map(|key| key.key))
+            .filter_map(|key| self.known.get_key_value(&key))
+            .filter(|(_, r)| r.is_new())
+            .collect();
         step(self.input, Step::Beside, beside::write(connection, writes, &remembered, now)).await
     }
 }
@@ -330,4 +409,3 @@ fn sorted<'a, T>(rows: impl Iterator<Item = &'a T>, key: impl Fn(&T) -> Uuid) ->
     rows.sort_by_key(|row| key(row));
     rows
 }
-

@@ -14,6 +14,7 @@
 pub mod append;
 pub mod batch;
 pub mod read;
+pub mod session;
 pub mod steps;
 pub mod writer;
 

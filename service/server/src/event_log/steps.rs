@@ -21,7 +21,8 @@ pub enum Step {
 
 impl Step {
     /// Every step in order.
-    pub const ALL: [Self; 6] = [Self::Lock, Self::Load, Self::Events, Self::Entities, Self::Beside, Self::Commit];
+    pub const ALL: [Self; 6] =
+        [Self::Lock, Self::Load, Self::Events, Self::Entities, Self::Beside, Self::Commit];
 }
 
 /// How a test breaks a step.

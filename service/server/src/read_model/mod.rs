@@ -1,4 +1,6 @@
 //! The read models: everything that is derived from the event log.
 
+pub mod applier;
 pub mod digest_index;
+pub mod freshness;
 pub mod tables;

@@ -68,7 +68,12 @@ impl Directory {
             return *number;
         }
         let number = self.profiles.len() as u32;
-        self.profiles.push(Profile { kind, home, scopes: Arc::new(scopes.clone()), scope: scopes.to_string() });
+        self.profiles.push(Profile {
+            kind,
+            home,
+            scopes: Arc::new(scopes.clone()),
+            scope: scopes.to_string(),
+        });
         self.profile_numbers.insert((kind, home, scopes.clone()), number);
         number
     }
@@ -119,9 +124,23 @@ impl Directory {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let of_users: usize = self.users.iter().map(|user| user.email.len() + 16 + user.memberships.capacity() * size_of::<(OrganizationId, Membership)>()).sum();
-        let tables = (self.user_numbers.capacity() + self.gateway_numbers.capacity()) * (size_of::<(UserId, u32)>() + 1) * 8 / 7;
-        of_users + tables + self.users.capacity() * size_of::<UserEntry>() + self.gateways.capacity() * size_of::<GatewayEntry>()
+        let of_users: usize = self
+            .users
+            .iter()
+            .map(|user| {
+                user.email.len()
+                    + 16
+                    + user.memberships.capacity() * size_of::<(OrganizationId, Membership)>()
+            })
+            .sum();
+        let tables = (self.user_numbers.capacity() + self.gateway_numbers.capacity())
+            * (size_of::<(UserId, u32)>() + 1)
+            * 8
+            / 7;
+        of_users
+            + tables
+            + self.users.capacity() * size_of::<UserEntry>()
+            + self.gateways.capacity() * size_of::<GatewayEntry>()
             + self.profiles.capacity() * (size_of::<Profile>() + 64)
     }
 }

@@ -69,7 +69,8 @@ impl DigestIndex {
 
     /// The place of a digest: its own bits are random already, unless somebody chose them, which the seed spoils.
     fn hash(&self, digest: &Digest) -> u64 {
-        let half = |at: usize| digest.0[at..at + 8].iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let half =
+            |at: usize| digest.0[at..at + 8].iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
         let folded = |a: u64, b: u64| {
             let wide = u128::from(a) * u128::from(b);
             (wide >> 64) as u64 ^ wide as u64

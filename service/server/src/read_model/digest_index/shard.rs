@@ -62,7 +62,8 @@ impl Shard {
         }
         let place = self.store(hash, record);
         let chunks = &self.chunks;
-        self.places.insert_unique(hash, place, |place| chunks[*place as usize / CHUNK][*place as usize % CHUNK].0);
+        self.places
+            .insert_unique(hash, place, |place| chunks[*place as usize / CHUNK][*place as usize % CHUNK].0);
     }
 
     fn store(&mut self, hash: u64, record: Record) -> u32 {
@@ -92,7 +93,8 @@ impl Shard {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let chunks: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<(u64, Record)>()).sum();
+        let chunks: usize =
+            self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<(u64, Record)>()).sum();
         chunks + self.free.capacity() * size_of::<u32>() + self.places.allocation_size()
     }
 }

@@ -90,7 +90,12 @@ impl DigestIndex {
     ///
     /// # Errors
     /// `Err(true)` if a record is held that says no; `Err(false)` if nothing is held.
-    pub fn client(&self, client_id: Option<GatewayId>, secret: &[u8], now: Timestamp) -> Result<Client, bool> {
+    pub fn client(
+        &self,
+        client_id: Option<GatewayId>,
+        secret: &[u8],
+        now: Timestamp,
+    ) -> Result<Client, bool> {
         let record = self.record(&Digest::of(secret)).ok_or(false)?;
         let directory = read(&self.directory);
         if directory.profile(record.profile).kind != Kind::Gateway || !record.works(now) {
@@ -99,13 +104,22 @@ impl DigestIndex {
         let gateway = directory.gateway(record.owner);
         let same = client_id.is_none_or(|id| id == gateway.id);
         match &gateway.present {
-            Some((organization, _)) if same => Ok(Client { gateway: gateway.id, token: record.id, organization: *organization }),
+            Some((organization, _)) if same => {
+                Ok(Client { gateway: gateway.id, token: record.id, organization: *organization })
+            }
             _ => Err(true),
         }
     }
 
     /// Introspects a presented token for a gateway. An active answer is written to `out`; nothing else is.
-    pub fn introspect(&self, client: &Client, presented: &[u8], now: Timestamp, issuer: &str, out: &mut Vec<u8>) -> Introspected {
+    pub fn introspect(
+        &self,
+        client: &Client,
+        presented: &[u8],
+        now: Timestamp,
+        issuer: &str,
+        out: &mut Vec<u8>,
+    ) -> Introspected {
         let Some(record) = self.record(&Digest::of(presented)) else { return Introspected::NotHeld };
         let directory = read(&self.directory);
         let profile = directory.profile(record.profile);
@@ -113,7 +127,9 @@ impl DigestIndex {
             return Introspected::Inactive;
         }
         let user = directory.user(record.owner);
-        let Some(role) = directory.role(user, client.organization, record.since) else { return Introspected::Inactive };
+        let Some(role) = directory.role(user, client.organization, record.since) else {
+            return Introspected::Inactive;
+        };
         if !record.works(now) || !directory.sees(client.gateway, profile.kind) {
             return Introspected::Inactive;
         }

@@ -92,10 +92,16 @@ pub async fn write(
             Write::PasswordHash { user, hash } => password_hash(connection, *user, hash).await?,
             Write::OpenSession(open) => open_session(connection, open).await?,
             Write::EndSession(id) => {
-                sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id.0).execute(&mut *connection).await?;
+                sqlx::query("DELETE FROM sessions WHERE id = $1")
+                    .bind(id.0)
+                    .execute(&mut *connection)
+                    .await?;
             }
             Write::EndSessionsOf(user) => {
-                sqlx::query("DELETE FROM sessions WHERE user_id = $1").bind(user.0).execute(&mut *connection).await?;
+                sqlx::query("DELETE FROM sessions WHERE user_id = $1")
+                    .bind(user.0)
+                    .execute(&mut *connection)
+                    .await?;
             }
         }
     }
@@ -136,7 +142,11 @@ async fn sign_in_name(connection: &mut PgConnection, user: UserId, key: &str) ->
     sqlx::query(sql).bind(key).bind(user.0).execute(connection).await.map(drop)
 }
 
-async fn password_hash(connection: &mut PgConnection, user: UserId, hash: &SecretText) -> Result<(), sqlx::Error> {
+async fn password_hash(
+    connection: &mut PgConnection,
+    user: UserId,
+    hash: &SecretText,
+) -> Result<(), sqlx::Error> {
     let sql = "INSERT INTO password_hashes (user_id, hash) VALUES ($1, $2)
         ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash";
     sqlx::query(sql).bind(user.0).bind(&hash.0).execute(connection).await.map(drop)
@@ -154,7 +164,11 @@ async fn open_session(connection: &mut PgConnection, open: &OpenSession) -> Resu
         .map(drop)
 }
 
-async fn remember(connection: &mut PgConnection, remembered: &[(&[u8; 32], &Remembered)], now: Timestamp) -> Result<(), LoadError> {
+async fn remember(
+    connection: &mut PgConnection,
+    remembered: &[(&[u8; 32], &Remembered)],
+    now: Timestamp,
+) -> Result<(), LoadError> {
     if remembered.is_empty() {
         return Ok(());
     }

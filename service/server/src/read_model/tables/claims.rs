@@ -70,7 +70,8 @@ pub async fn insert(connection: &mut PgConnection, after: &Claims) -> Result<(),
             .await?;
     }
     if !after.digests.is_empty() {
-        let sql = "INSERT INTO claimed_digests (digest, token_id) SELECT * FROM UNNEST($1::bytea[], $2::uuid[])";
+        let sql =
+            "INSERT INTO claimed_digests (digest, token_id) SELECT * FROM UNNEST($1::bytea[], $2::uuid[])";
         sqlx::query(sql)
             .bind(column(&after.digests, |d| d.0.clone()))
             .bind(column(&after.digests, |d| d.1))

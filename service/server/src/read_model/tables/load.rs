@@ -18,12 +18,20 @@ use uuid::Uuid;
 ///
 /// # Errors
 /// The database's, or a row that makes no sense.
-pub async fn named(connection: &mut PgConnection, names: &Names, head: u64, now: Timestamp) -> Result<State, LoadError> {
+pub async fn named(
+    connection: &mut PgConnection,
+    names: &Names,
+    head: u64,
+    now: Timestamp,
+) -> Result<State, LoadError> {
     let mut state = State { head, ..State::default() };
     let ids: Vec<Uuid> = names.tokens.iter().map(|id| id.0).collect();
     insert_tokens(&mut state, tokens_where(connection, "id = ANY($1)", &ids).await?);
     let in_full: Vec<Uuid> = names.users_in_full.iter().map(|id| id.0).collect();
-    insert_tokens(&mut state, tokens_where(connection, "user_id = ANY($1) AND ended_seq IS NULL", &in_full).await?);
+    insert_tokens(
+        &mut state,
+        tokens_where(connection, "user_id = ANY($1) AND ended_seq IS NULL", &in_full).await?,
+    );
     load_gateways(connection, &mut state, names).await?;
     load_users(connection, &mut state, names).await?;
     load_organizations(connection, &mut state, names).await?;
@@ -52,7 +60,11 @@ pub(crate) async fn tokens_where(
     rows.iter().map(token_row::read).collect()
 }
 
-async fn load_gateways(connection: &mut PgConnection, state: &mut State, names: &Names) -> Result<(), LoadError> {
+async fn load_gateways(
+    connection: &mut PgConnection,
+    state: &mut State,
+    names: &Names,
+) -> Result<(), LoadError> {
     let owners = state.tokens.values().filter_map(|token| match token.owner {
         Owner::Gateway(id) => Some(id.0),
         Owner::User(_) => None,
@@ -79,7 +91,11 @@ async fn load_gateways(connection: &mut PgConnection, state: &mut State, names: 
     Ok(())
 }
 
-async fn load_users(connection: &mut PgConnection, state: &mut State, names: &Names) -> Result<(), LoadError> {
+async fn load_users(
+    connection: &mut PgConnection,
+    state: &mut State,
+    names: &Names,
+) -> Result<(), LoadError> {
     let owners = state.tokens.values().filter_map(|token| token.user()).map(|id| id.0);
     let named = names.users.iter().chain(&names.users_in_full).map(|id| id.0);
     let mut ids: Vec<Uuid> = named.chain(owners).collect();
@@ -97,7 +113,11 @@ async fn load_users(connection: &mut PgConnection, state: &mut State, names: &Na
 }
 
 /// What stands of these users, in outline: one row a user, however many tokens it has.
-async fn load_standing(connection: &mut PgConnection, state: &mut State, users: &[Uuid]) -> Result<(), LoadError> {
+async fn load_standing(
+    connection: &mut PgConnection,
+    state: &mut State,
+    users: &[Uuid],
+) -> Result<(), LoadError> {
     let sql = "SELECT c.user_id, array_agg(c.slot), array_agg(c.token_id), array_agg(t.expires_at)
                FROM claimed_slots c JOIN tokens t ON t.id = c.token_id WHERE c.user_id = ANY($1) GROUP BY c.user_id";
     for row in sqlx::query(sql).bind(users).fetch_all(connection).await? {
@@ -107,14 +127,20 @@ async fn load_standing(connection: &mut PgConnection, state: &mut State, users: 
         if let Some(user) = state.users.get_mut(&UserId(row.try_get(0)?)) {
             let entries = slots.into_iter().zip(ids).zip(expiries);
             user.standing = entries
-                .map(|((slot, id), at)| (slot as u16, StandingToken { id: TokenId(id), expires_at: at.map(from_sql) }))
+                .map(|((slot, id), at)| {
+                    (slot as u16, StandingToken { id: TokenId(id), expires_at: at.map(from_sql) })
+                })
                 .collect();
         }
     }
     Ok(())
 }
 
-async fn load_organizations(connection: &mut PgConnection, state: &mut State, names: &Names) -> Result<(), LoadError> {
+async fn load_organizations(
+    connection: &mut PgConnection,
+    state: &mut State,
+    names: &Names,
+) -> Result<(), LoadError> {
     // `init` asks whether any organization exists: then all that do are loaded, which is one.
     let (condition, ids): (_, Vec<Uuid>) = if names.initialized {
         ("true OR id = ANY($1)", Vec::new())
@@ -130,7 +156,11 @@ async fn load_organizations(connection: &mut PgConnection, state: &mut State, na
     Ok(())
 }
 
-async fn load_sessions(connection: &mut PgConnection, state: &mut State, names: &Names) -> Result<(), LoadError> {
+async fn load_sessions(
+    connection: &mut PgConnection,
+    state: &mut State,
+    names: &Names,
+) -> Result<(), LoadError> {
     let ids: Vec<Uuid> = names.sessions.iter().map(|id| id.0).collect();
     if ids.is_empty() {
         return Ok(());
@@ -143,13 +173,21 @@ async fn load_sessions(connection: &mut PgConnection, state: &mut State, names: 
     Ok(())
 }
 
-async fn load_notes(connection: &mut PgConnection, state: &mut State, names: &Names) -> Result<(), LoadError> {
+async fn load_notes(
+    connection: &mut PgConnection,
+    state: &mut State,
+    names: &Names,
+) -> Result<(), LoadError> {
     let notes = names.notes_of.iter().filter_map(|id| state.tokens.get(id)?.note).map(|note| note.id);
     load_values(connection, state, notes.collect()).await
 }
 
 /// Loads personal values for comparison.
-pub(crate) async fn load_values(connection: &mut PgConnection, state: &mut State, ids: Vec<ValueId>) -> Result<(), LoadError> {
+pub(crate) async fn load_values(
+    connection: &mut PgConnection,
+    state: &mut State,
+    ids: Vec<ValueId>,
+) -> Result<(), LoadError> {
     if ids.is_empty() {
         return Ok(());
     }
@@ -173,7 +211,9 @@ async fn load_due(connection: &mut PgConnection, state: &mut State, now: Timesta
         .users
         .values()
         .flat_map(|user| user.standing.values())
-        .filter(|token| token.expires_at.is_some_and(|at| at <= soon) && !state.tokens.contains_key(&token.id))
+        .filter(|token| {
+            token.expires_at.is_some_and(|at| at <= soon) && !state.tokens.contains_key(&token.id)
+        })
         .map(|token| token.id.0)
         .collect();
     let tokens = tokens_where(connection, "id = ANY($1)", &due).await?;
@@ -182,11 +222,16 @@ async fn load_due(connection: &mut PgConnection, state: &mut State, now: Timesta
 }
 
 /// Gateways' names and users' addresses, which the index answers with.
-pub async fn texts(connection: &mut PgConnection, ids: &[Uuid]) -> Result<std::collections::HashMap<Uuid, String>, LoadError> {
+pub async fn texts(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+) -> Result<std::collections::HashMap<Uuid, String>, LoadError> {
     if ids.is_empty() {
         return Ok(Default::default());
     }
-    let rows = sqlx::query("SELECT id, value FROM personal_values WHERE id = ANY($1)").bind(ids).fetch_all(connection).await?;
+    let rows = sqlx::query("SELECT id, value FROM personal_values WHERE id = ANY($1)")
+        .bind(ids)
+        .fetch_all(connection)
+        .await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
-

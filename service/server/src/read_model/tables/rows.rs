@@ -73,7 +73,8 @@ pub fn user(row: &PgRow) -> Result<User, LoadError> {
 }
 
 /// The columns of [`gateway`].
-pub const GATEWAY: &str = "id, organization_id, name_id, name_commitment, kinds, environment_id, removed, seq";
+pub const GATEWAY: &str =
+    "id, organization_id, name_id, name_commitment, kinds, environment_id, removed, seq";
 
 /// Reads a gateway, without what stands of it.
 ///
@@ -97,7 +98,10 @@ fn bad(table: &'static str, what: &str) -> Unreadable {
 }
 
 fn kinds(text: &str) -> Result<BTreeSet<Kind>, Unreadable> {
-    text.split(' ').filter(|name| !name.is_empty()).map(|name| Kind::from_name(name).ok_or_else(|| bad("gateways", "kinds"))).collect()
+    text.split(' ')
+        .filter(|name| !name.is_empty())
+        .map(|name| Kind::from_name(name).ok_or_else(|| bad("gateways", "kinds")))
+        .collect()
 }
 
 /// Kinds as their column.
@@ -113,12 +117,16 @@ struct MembershipJson {
 }
 
 fn memberships_from_json(text: &str) -> Result<BTreeMap<OrganizationId, Membership>, Unreadable> {
-    let json: BTreeMap<OrganizationId, MembershipJson> = serde_json::from_str(text).map_err(|_| bad("users", "memberships"))?;
+    let json: BTreeMap<OrganizationId, MembershipJson> =
+        serde_json::from_str(text).map_err(|_| bad("users", "memberships"))?;
     Ok(json.into_iter().map(|(id, m)| (id, Membership { role: m.role, removed: m.removed })).collect())
 }
 
 /// Memberships as the JSON of their column.
 pub(crate) fn memberships_to_json(memberships: &BTreeMap<OrganizationId, Membership>) -> String {
-    let json: BTreeMap<_, _> = memberships.iter().map(|(id, m)| (*id, MembershipJson { role: m.role, removed: m.removed })).collect();
+    let json: BTreeMap<_, _> = memberships
+        .iter()
+        .map(|(id, m)| (*id, MembershipJson { role: m.role, removed: m.removed }))
+        .collect();
     serde_json::to_string(&json).unwrap_or_default()
 }

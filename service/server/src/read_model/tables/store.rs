@@ -62,7 +62,7 @@ const UPSERT_TOKENS: &str = "
         ended_how = excluded.ended_how, seq = excluded.seq";
 
 /// One column of many rows.
-pub(crate) fn each<T, C>(rows: &[&T], column: impl Fn(&T) -> C) -> Vec<C> {
+pub(crate) fn each<'a, T, C>(rows: &[&'a T], column: impl Fn(&'a T) -> C) -> Vec<C> {
     rows.iter().map(|row| column(row)).collect()
 }
 
@@ -120,7 +120,10 @@ pub async fn gateways(connection: &mut PgConnection, gateways: &[&Gateway]) -> R
 ///
 /// # Errors
 /// The database's.
-pub async fn organizations(connection: &mut PgConnection, organizations: &[&Organization]) -> Result<(), sqlx::Error> {
+pub async fn organizations(
+    connection: &mut PgConnection,
+    organizations: &[&Organization],
+) -> Result<(), sqlx::Error> {
     for o in organizations {
         let sql = "INSERT INTO organizations (id, number, name_id, name_commitment, revoked_all, seq)
             VALUES ($1, $2, $3, $4, $5, $6)
@@ -143,7 +146,10 @@ pub async fn organizations(connection: &mut PgConnection, organizations: &[&Orga
 ///
 /// # Errors
 /// The database's.
-pub async fn environments(connection: &mut PgConnection, environments: &[&Environment]) -> Result<(), sqlx::Error> {
+pub async fn environments(
+    connection: &mut PgConnection,
+    environments: &[&Environment],
+) -> Result<(), sqlx::Error> {
     for e in environments {
         let sql = "INSERT INTO environments (id, number, organization_id, name_id, name_commitment, seq)
             VALUES ($1, $2, $3, $4, $5, $6)
@@ -161,4 +167,3 @@ pub async fn environments(connection: &mut PgConnection, environments: &[&Enviro
     }
     Ok(())
 }
-

@@ -43,7 +43,9 @@ pub fn read(row: &PgRow) -> Result<Token, super::LoadError> {
         slot: row.try_get::<Option<i16>, _>(17)?.map(|slot| slot as u16),
         previous: row.try_get::<Option<&str>, _>(18)?.map(previous_from_json).transpose()?,
         ended: match (ended, ended_at) {
-            (Some(seq), Some(at)) => Some(Ended { seq: seq as u64, at: from_sql(at), how: how_ended(row.try_get(21)?)? }),
+            (Some(seq), Some(at)) => {
+                Some(Ended { seq: seq as u64, at: from_sql(at), how: how_ended(row.try_get(21)?)? })
+            }
             (None, None) => None,
             _ => return Err(bad("ended_seq without ended_at").into()),
         },

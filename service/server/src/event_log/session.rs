@@ -1,0 +1,157 @@
+//! The writer's own session: it holds the serving lock, so that who lost the lock cannot append.
+
+use super::read::{head, records};
+use super::{APPEND_LOCK, SERVING_LOCK};
+use crate::clock::Clock;
+use crate::read_model::freshness::FENCE;
+use counterfoil_domain::ids::Seq;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection, Row};
+use std::collections::VecDeque;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// A session that holds the serving lock.
+pub struct Session {
+    /// The connection.
+    pub connection: PgConnection,
+    /// Set once the connection failed.
+    pub broken: bool,
+    backend: (i32, OffsetDateTime),
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The database did not answer.
+    #[error("the database cannot be reached: {0}")]
+    Database(#[from] sqlx::Error),
+    /// Another node serves.
+    #[error("another `counterfoil serve` works on this database; stop it first")]
+    AnotherServes,
+    /// The index could not be brought up to the log.
+    #[error("{0}")]
+    Behind(String),
+}
+
+impl Session {
+    /// Connects and takes the serving lock if it is free.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn try_take(options: &PgConnectOptions) -> Result<Self, SessionError> {
+        let mut connection = options.connect().await?;
+        let row = sqlx::query("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+            .fetch_one(&mut connection)
+            .await?;
+        let backend = (row.try_get(0)?, row.try_get(1)?);
+        let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+            .bind(SERVING_LOCK)
+            .fetch_one(&mut connection)
+            .await?;
+        if got { Ok(Self { connection, broken: false, backend }) } else { Err(SessionError::AnotherServes) }
+    }
+
+    /// Connects, waiting for the serving lock.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn take(
+        options: &PgConnectOptions,
+        patience: Duration,
+        say: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Self, SessionError> {
+        let deadline = tokio::time::Instant::now() + patience;
+        let mut said = false;
+        loop {
+            match Self::try_take(options).await {
+                Err(SessionError::AnotherServes) if tokio::time::Instant::now() < deadline => {
+                    if !said {
+                        say(
+                            "another `counterfoil serve` works on this database; waiting up to 15 seconds for it to stop",
+                        );
+                        said = true;
+                    }
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Makes a new session after one was lost. The old backend is ended first. Whoever had the lock in between may
+    /// answer by its last proof for a while, so nothing is done until that has passed.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn reconnect(
+        options: &PgConnectOptions,
+        old: Option<&Self>,
+        clock: &Clock,
+    ) -> Result<Self, SessionError> {
+        if let Some(old) = old {
+            let mut connection = options.connect().await?;
+            let sql = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2";
+            sqlx::query(sql).bind(old.backend.0).bind(old.backend.1).fetch_all(&mut connection).await?;
+            connection.close().await?;
+        }
+        let session = Self::try_take(options).await?;
+        let until = clock.boottime() + FENCE;
+        while clock.boottime() < until {
+            tokio::time::sleep(until.saturating_sub(clock.boottime())).await;
+        }
+        Ok(session)
+    }
+
+    /// The log's end, which proves that the session lives and so holds the lock.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn head(&mut self) -> Result<Seq, SessionError> {
+        let answer = tokio::time::timeout(Duration::from_secs(5), head(&mut self.connection)).await;
+        Ok(answer.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??)
+    }
+
+    /// Whether the log has exactly these records after `before`. Under the append lock, so that nothing is under way.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn was_committed(&mut self, before: Seq, expected: &[String]) -> Result<bool, SessionError> {
+        let mut transaction = self.connection.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(APPEND_LOCK).execute(&mut *transaction).await?;
+        let found = records(&mut transaction, before, expected.len()).await?;
+        transaction.rollback().await?;
+        // A batch without events left no trace in the log; its commands are to be asked again.
+        Ok(!expected.is_empty() && found == expected)
+    }
+
+    /// Ends the session and gives the lock back.
+    pub async fn close(self) {
+        let _ = self.connection.close().await;
+    }
+}
+
+/// Notices a wall clock that jumps: its distance from the time since boot is constant while it behaves.
+#[derive(Default)]
+pub struct SteadyClock {
+    samples: VecDeque<(Duration, i64)>,
+}
+
+impl SteadyClock {
+    /// Whether the wall clock has kept within two seconds of the time since boot for a minute.
+    pub fn check(&mut self, clock: &Clock) -> bool {
+        let boot = clock.boottime();
+        let offset = clock.now().micros() - boot.as_micros() as i64;
+        while self.samples.front().is_some_and(|(at, _)| *at + Duration::from_secs(60) < boot) {
+            self.samples.pop_front();
+        }
+        // A sample is kept as old as it was last true, so that a jump is remembered for the whole minute.
+        match self.samples.back_mut() {
+            Some((at, last)) if last.abs_diff(offset) <= 100_000 => *at = boot,
+            _ => self.samples.push_back((boot, offset)),
+        }
+        let (low, high) =
+            self.samples.iter().fold((i64::MAX, i64::MIN), |(low, high), (_, o)| (low.min(*o), high.max(*o)));
+        high - low <= 2_000_000
+    }
+}
