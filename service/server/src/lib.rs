@@ -1,9 +1,9 @@
 //! Counterfoil: an event-sourced, multi-tenant token service. `ARCHITECTURE.md` leads through the house.
 
+pub mod app;
 pub mod clock;
 pub mod config;
 pub mod event_log;
 pub mod http;
-pub mod ops;
 pub mod postgres;
 pub mod read_model;

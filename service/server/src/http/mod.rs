@@ -1,3 +1,1 @@
 //! Every route on one screen, by listener.
-
-pub mod edge;

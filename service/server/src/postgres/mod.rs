@@ -1,3 +1,5 @@
-//! PostgreSQL: the private cluster, connections and what start-up asserts about them.
+//! PostgreSQL: the private cluster, roles and migrations, and how the service connects.
 
+pub mod connect;
+pub mod migrate;
 pub mod private;

@@ -1,0 +1,104 @@
+//! What handlers share. Made by the same constructor in production and in tests.
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::event_log::session::{Session, SessionError};
+use crate::event_log::steps::Faults;
+use crate::event_log::writer::{Parts, Writer};
+use crate::postgres::connect::Database;
+use crate::read_model::applier::{Applier, ApplyError};
+use crate::read_model::digest_index::DigestIndex;
+use crate::read_model::freshness::{FENCE, Freshness};
+use counterfoil_domain::decide::Limits;
+use counterfoil_domain::plaintext::Prefixes;
+use sqlx::PgPool;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// See the module.
+#[derive(Clone)]
+pub struct App {
+    /// Answers every lookup of a presented token.
+    pub index: Arc<DigestIndex>,
+    /// Whether "active" may be answered.
+    pub freshness: Arc<Freshness>,
+    /// The last event that the index reflects.
+    pub applied: Arc<AtomicU64>,
+    /// Where commands go.
+    pub writer: Writer,
+    /// For reads of lists and the log.
+    pub pool: PgPool,
+    /// The node's clock.
+    pub clock: Clock,
+    /// The configured public URL: `iss`.
+    pub issuer: Arc<str>,
+    /// The prefixes of plaintexts.
+    pub prefixes: Arc<Prefixes>,
+}
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No session with the serving lock.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The index could not be loaded.
+    #[error("the index cannot be loaded: {0}")]
+    Load(#[from] ApplyError),
+}
+
+/// How long a second `serve` waits for the first to stop.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+impl App {
+    /// Takes the serving lock, loads the index, and starts the writer. Whoever had the lock before may answer by its
+    /// last proof for a moment, so this takes at least [`FENCE`].
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        config: &Config,
+        database: &Database,
+        clock: Clock,
+        faults: Option<Faults>,
+        say: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<(Self, JoinHandle<()>), StartError> {
+        let session = Session::take(&database.options, PATIENCE, say).await?;
+        let fenced_until = clock.boottime() + FENCE;
+        let seed: [u8; 16] = crate::clock::random();
+        let (low, high) = seed.split_at(8);
+        let half = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let index = Arc::new(DigestIndex::new([half(low), half(high)]));
+        let applier = Applier::load(database.pool.clone(), index.clone()).await?;
+        tokio::time::sleep(fenced_until.saturating_sub(clock.boottime())).await;
+        let freshness = Arc::new(Freshness::default());
+        let applied = applier.applied_handle();
+        let parts = Parts {
+            connect: database.options.clone(),
+            applier,
+            freshness: freshness.clone(),
+            clock: clock.clone(),
+            limits: Limits { tokens_per_user: config.limits.tokens_per_user },
+            faults,
+        };
+        let (writer, task) = Writer::start(parts, session);
+        let app = Self {
+            index,
+            freshness,
+            applied,
+            writer,
+            pool: database.pool.clone(),
+            clock,
+            issuer: Arc::from(config.issuer()),
+            prefixes: Arc::new(config.prefixes()),
+        };
+        Ok((app, task))
+    }
+
+    /// Whether "active" may be answered now.
+    pub fn is_fresh(&self) -> bool {
+        self.freshness.holds(self.clock.boottime())
+    }
+}

@@ -1,1 +1,0 @@
-//! The accept loop: what every connection may cost.

@@ -1,4 +1,0 @@
-//! Operations: logs, metrics, health, lifecycle, doctor.
-
-pub mod metrics;
-pub mod telemetry;

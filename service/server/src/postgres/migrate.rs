@@ -1,0 +1,144 @@
+//! Roles and migrations.
+//!
+//! `<database>_owner` (no login) owns the schema; the service works as `<database>_service`, which may INSERT and
+//! SELECT on `events` and nothing more there. Roles belong to the whole cluster, so they are made under an advisory
+//! lock. Without the right to make roles there is one role, and the trigger alone guards the log.
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+
+/// The numbered files of `migrations/`, built in.
+pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
+
+/// The lock under which roles are made and migrations run.
+const MIGRATE_LOCK: i64 = 0x0063_665f_6d69_6772;
+
+/// Why the schema is not as it must be.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// The database did not answer, or refused.
+    #[error("the database cannot be migrated: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A migration is unknown, changed or failed.
+    #[error("the database cannot be migrated: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+/// The names of the two roles of a database.
+#[derive(Clone, Debug)]
+pub struct Roles {
+    /// Owns the schema.
+    pub owner: String,
+    /// What the service works as.
+    pub service: String,
+}
+
+impl Roles {
+    /// By the database's name.
+    pub fn of(database: &str) -> Self {
+        Self { owner: format!("{database}_owner"), service: format!("{database}_service") }
+    }
+}
+
+/// A name as SQL text.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Makes a database if it is not there.
+///
+/// # Errors
+/// The database's.
+pub async fn ensure_database(options: &PgConnectOptions, database: &str) -> Result<(), MigrateError> {
+    let mut connection = options.connect().await?;
+    let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_database WHERE datname = $1")
+        .bind(database)
+        .fetch_optional(&mut connection)
+        .await?;
+    if there.is_none() {
+        let sql = format!(
+            "CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'",
+            quoted(database)
+        );
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?;
+    }
+    connection.close().await?;
+    Ok(())
+}
+
+/// Makes the roles and runs the migrations. Returns the role that the service is to work as, if there is one.
+///
+/// # Errors
+/// See [`MigrateError`].
+pub async fn migrate(options: &PgConnectOptions) -> Result<Option<String>, MigrateError> {
+    let mut connection = options.connect().await?;
+    sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATE_LOCK).execute(&mut connection).await?;
+    let database: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&mut connection).await?;
+    let roles = Roles::of(&database);
+    let may: bool =
+        sqlx::query_scalar("SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user")
+            .fetch_one(&mut connection)
+            .await?;
+    if may {
+        make_roles(&mut connection, &roles, &database).await?;
+        sqlx::query(AssertSqlSafe(format!("SET ROLE {}", quoted(&roles.owner))))
+            .execute(&mut connection)
+            .await?;
+    }
+    MIGRATOR.run(&mut connection).await?;
+    if may {
+        grant(&mut connection, &roles).await?;
+        sqlx::query("RESET ROLE").execute(&mut connection).await?;
+    }
+    connection.close().await?;
+    Ok(may.then_some(roles.service))
+}
+
+async fn make_roles(connection: &mut PgConnection, roles: &Roles, database: &str) -> Result<(), sqlx::Error> {
+    let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
+        .fetch_one(&mut *connection)
+        .await?;
+    for (role, login) in [(&roles.owner, "NOLOGIN"), (&roles.service, "LOGIN")] {
+        let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_roles WHERE rolname = $1")
+            .bind(role)
+            .fetch_optional(&mut *connection)
+            .await?;
+        let role = quoted(role);
+        if there.is_none() {
+            sqlx::query(AssertSqlSafe(format!("CREATE ROLE {role} {login}")))
+                .execute(&mut *connection)
+                .await?;
+        }
+        // Since PostgreSQL 16 the right to SET ROLE is a grant of its own.
+        let with = if version >= 160_000 { "WITH SET TRUE" } else { "" };
+        sqlx::query(AssertSqlSafe(format!("GRANT {role} TO CURRENT_USER {with}")))
+            .execute(&mut *connection)
+            .await?;
+    }
+    let (database, owner, service) = (quoted(database), quoted(&roles.owner), quoted(&roles.service));
+    for sql in [
+        format!("GRANT CREATE, CONNECT ON DATABASE {database} TO {owner}"),
+        format!("GRANT CONNECT ON DATABASE {database} TO {service}"),
+        format!("GRANT CREATE, USAGE ON SCHEMA public TO {owner}"),
+        format!("GRANT USAGE ON SCHEMA public TO {service}"),
+    ] {
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// What the service may. History stays: no UPDATE and no DELETE on `events`.
+async fn grant(connection: &mut PgConnection, roles: &Roles) -> Result<(), sqlx::Error> {
+    let service = quoted(&roles.service);
+    for sql in [
+        format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {service}"),
+        format!("REVOKE ALL ON events FROM {service}"),
+        format!("GRANT SELECT, INSERT ON events TO {service}"),
+        format!("REVOKE ALL ON _sqlx_migrations FROM {service}"),
+        format!("GRANT SELECT ON _sqlx_migrations TO {service}"),
+    ] {
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
