@@ -1,1 +1,3 @@
+//! The benchmark behind `make bench`.
+
 fn main() {}

@@ -7,8 +7,10 @@ use crate::event_log::steps::Faults;
 use crate::event_log::writer::{Parts, Writer};
 use crate::postgres::connect::Database;
 use crate::read_model::applier::{Applier, ApplyError};
-use crate::read_model::digest_index::DigestIndex;
+use crate::read_model::digest_index::{DigestIndex, Presented};
 use crate::read_model::freshness::{FENCE, Freshness};
+use counterfoil_domain::actor::Actor;
+use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::decide::Limits;
 use counterfoil_domain::plaintext::Prefixes;
 use sqlx::PgPool;
@@ -95,6 +97,19 @@ impl App {
             prefixes: Arc::new(config.prefixes()),
         };
         Ok((app, task))
+    }
+
+    /// Notes that a plaintext was used. The first use of a rotated token's new one asks for the end of the earlier
+    /// one; the index changes when that is applied.
+    pub fn note_use(&self, found: &Presented) {
+        if !found.awaits_first_use {
+            return;
+        }
+        let action = Action::EndPrevious { id: found.token, generation: found.generation.saturating_sub(1) };
+        let command =
+            Command { actor: Actor::System, request_id: self.clock.uuid(), organization: found.home, action };
+        let writer = self.writer.clone();
+        tokio::spawn(async move { writer.write(command, None).await });
     }
 
     /// Whether "active" may be answered now.

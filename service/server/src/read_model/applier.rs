@@ -152,7 +152,8 @@ impl Touched {
                 Event::GatewayRegistered(body) => drop(t.gateways.insert(body.id.0)),
                 Event::GatewayChanged(body) => drop(t.gateways.insert(body.id.0)),
                 Event::GatewayRemoved(body) => {
-                    drop((t.gateways.insert(body.id.0), t.all_of.insert(body.id.0)))
+                    t.gateways.insert(body.id.0);
+                    t.all_of.insert(body.id.0);
                 }
                 Event::TokensRevokedAll(body) => drop(t.all_of.insert(body.user_id.0)),
                 Event::TokenIssued(body) => drop(t.tokens.insert(body.id.0)),

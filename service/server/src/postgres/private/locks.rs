@@ -21,7 +21,7 @@ impl Lock {
             .map_err(file_error("cannot open", path))
     }
 
-    fn lock(path: &Path, how: FlockArg) -> Result<Option<Self>, PrivateError> {
+    fn held(path: &Path, how: FlockArg) -> Result<Option<Self>, PrivateError> {
         match Flock::lock(Self::open(path)?, how) {
             Ok(held) => Ok(Some(Self { _held: held })),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
@@ -31,7 +31,7 @@ impl Lock {
 
     /// Takes it alone, if nobody holds it.
     pub(crate) fn try_exclusive(path: &Path) -> Result<Option<Self>, PrivateError> {
-        Self::lock(path, FlockArg::LockExclusiveNonblock)
+        Self::held(path, FlockArg::LockExclusiveNonblock)
     }
 
     /// Takes it alone, waiting for others.
@@ -51,6 +51,6 @@ impl Lock {
     /// Takes it beside others. The gate is held, so nobody holds it alone for longer than a moment.
     pub(crate) fn shared(path: &Path) -> Result<Self, PrivateError> {
         let busy = || file_error("cannot lock", path)(std::io::ErrorKind::WouldBlock.into());
-        Self::lock(path, FlockArg::LockSharedNonblock)?.ok_or_else(busy)
+        Self::held(path, FlockArg::LockSharedNonblock)?.ok_or_else(busy)
     }
 }

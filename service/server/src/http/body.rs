@@ -1,0 +1,112 @@
+//! Bodies: one way to read each kind, with one answer to each mistake.
+
+use super::problem::Problem;
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// Bytes of a body of `/v1`.
+pub const LIMIT: usize = 64 * 1024;
+/// How long a body may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a body was not read.
+pub enum BodyError {
+    /// It is longer than allowed.
+    TooLarge,
+    /// It did not come in time.
+    Timeout,
+    /// The client went away, or broke the framing.
+    Broken,
+}
+
+/// Reads a body of at most `limit` bytes.
+///
+/// # Errors
+/// See [`BodyError`].
+pub async fn read(body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
+    match tokio::time::timeout(TIMEOUT, Limited::new(body, limit).collect()).await {
+        Err(_) => Err(BodyError::Timeout),
+        Ok(Ok(whole)) => Ok(whole.to_bytes().to_vec()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(_)) => Err(BodyError::Broken),
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "The body is too large",
+                "A body has at most 64 KiB here.",
+            ),
+            BodyError::Timeout => Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                "The body did not come in time",
+                "A body may take 10 seconds.",
+            ),
+            BodyError::Broken => Self::malformed("body", "The body ended before its end."),
+        }
+    }
+}
+
+/// The one media type of a request, in lower case and without parameters.
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let only = values.next().filter(|_| values.next().is_none())?;
+    let essence = only.to_str().ok()?.split(';').next()?.trim().to_ascii_lowercase();
+    Some(essence)
+}
+
+/// A JSON body, with the digest of its bytes for idempotency. An empty one stands for `{}`.
+pub struct Json<T> {
+    /// The value.
+    pub value: T,
+    /// The bytes, as they came.
+    pub bytes: Vec<u8>,
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let media_type = media_type(&parts.headers);
+        let bytes = read(body, LIMIT).await?;
+        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        if !bytes.is_empty()
+            && !media_type.is_some_and(|essence| essence == "application/json" || essence.ends_with("+json"))
+        {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "media-type",
+                "The body is not JSON",
+                "Send `Content-Type: application/json`.",
+            )
+            .at("Content-Type"));
+        }
+        let value =
+            serde_json::from_slice(text).map_err(|error| Problem::malformed("body", explain(&error)))?;
+        Ok(Self { value, bytes })
+    }
+}
+
+/// What is wrong with a JSON text, and where. serde's own words may repeat what was sent, so they are not used.
+fn explain(error: &serde_json::Error) -> String {
+    let place = format!("line {}, column {}", error.line(), error.column());
+    match error.classify() {
+        serde_json::error::Category::Syntax | serde_json::error::Category::Io => {
+            format!("The body is not JSON (RFC 8259): {place}.")
+        }
+        serde_json::error::Category::Eof => format!("The JSON ends early: {place}."),
+        serde_json::error::Category::Data => {
+            format!("A field is unknown, given twice, missing, or of the wrong type: {place}.")
+        }
+    }
+}
