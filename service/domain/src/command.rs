@@ -74,7 +74,7 @@ pub enum Action {
     EndPrevious {
         /// Which token.
         id: TokenId,
-        /// The earlier plaintext's number.
+        /// The number of the plaintext that was used.
         generation: u32,
     },
     /// Record the expiry of these tokens, as far as it has come.

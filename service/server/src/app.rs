@@ -105,7 +105,7 @@ impl App {
         if !found.awaits_first_use {
             return;
         }
-        let action = Action::EndPrevious { id: found.token, generation: found.generation.saturating_sub(1) };
+        let action = Action::EndPrevious { id: found.token, generation: found.generation };
         let command =
             Command { actor: Actor::System, request_id: self.clock.uuid(), organization: found.home, action };
         let writer = self.writer.clone();

@@ -92,15 +92,17 @@ fn belongs_to(context: &Context<'_>, token: &Token, organization: crate::ids::Or
     }
 }
 
-/// Decides that the earlier plaintext ends, since the present one was used.
+/// Decides that the earlier plaintext ends, since the present one, of number `generation`, was used.
 pub(crate) fn end_previous(context: &Context<'_>, id: TokenId, generation: u32) -> Decided {
-    let token = context.state.tokens.get(&id).filter(|token| token.stands());
-    let ends = token
-        .and_then(|token| token.previous.as_ref())
-        .is_some_and(|p| p.generation == generation && p.until_used && p.ended.is_none());
-    if !ends || context.command.actor != Actor::System {
-        return Ok(Decision::AlreadySo(Answer::Done));
+    let token =
+        context.state.tokens.get(&id).filter(|token| token.stands() && token.generation == generation);
+    let previous =
+        token.and_then(|token| token.previous.as_ref()).filter(|p| p.until_used && p.ended.is_none());
+    match previous {
+        Some(previous) if context.command.actor == Actor::System => {
+            let event = Event::PreviousEnded(PreviousEnded { id, generation: previous.generation });
+            Ok(Decision::Happened(Effects::event(None, event), Answer::Done))
+        }
+        _ => Ok(Decision::AlreadySo(Answer::Done)),
     }
-    let event = Event::PreviousEnded(PreviousEnded { id, generation });
-    Ok(Decision::Happened(Effects::event(None, event), Answer::Done))
 }
