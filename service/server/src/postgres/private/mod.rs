@@ -113,7 +113,8 @@ impl PrivateCluster {
         let binaries = Binaries::find(&cluster)?;
         let socket = directory::socket_dir(&data_dir, &account)?;
         let in_use = Lock::shared(&data_dir.join("cluster.lock"))?;
-        let log = cluster.with_extension("log");
+        // In the cluster itself: the account that it runs as can write nowhere else for certain.
+        let log = cluster.join("postgres.log");
         let this = Self { data_dir, cluster, socket, log, binaries, account, in_use };
         if !this.cluster.join("PG_VERSION").exists() {
             say("making a private PostgreSQL cluster (once; some seconds) …");
