@@ -1,5 +1,9 @@
 //! The integration tests, on a real PostgreSQL.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers included")]
+
+mod private_postgres;
+
 use counterfoil::app::App;
 use counterfoil::clock::{Clock, random};
 use counterfoil::config::Config;

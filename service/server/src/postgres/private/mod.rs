@@ -19,13 +19,16 @@ mod locks;
 use account::Account;
 use binaries::Binaries;
 use locks::Lock;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::process::Command;
 
 /// The bootstrap superuser's name.
 const SUPERUSER: &str = "postgres";
+
+/// The server's log, in the cluster itself.
+const LOG: &str = "postgres.log";
 
 /// A private cluster in use.
 pub struct PrivateCluster {
@@ -114,7 +117,7 @@ impl PrivateCluster {
         let socket = directory::socket_dir(&data_dir, &account)?;
         let in_use = Lock::shared(&data_dir.join("cluster.lock"))?;
         // In the cluster itself: the account that it runs as can write nowhere else for certain.
-        let log = cluster.join("postgres.log");
+        let log = cluster.join(LOG);
         let this = Self { data_dir, cluster, socket, log, binaries, account, in_use };
         if !this.cluster.join("PG_VERSION").exists() {
             say("making a private PostgreSQL cluster (once; some seconds) …");
@@ -135,7 +138,14 @@ impl PrivateCluster {
 
     /// Connects as a role.
     pub fn login(&self, role: &str, database: &str) -> PgConnectOptions {
-        PgConnectOptions::new_without_pgpass().socket(&self.socket).username(role).database(database)
+        // Said in full, so that none of the operator's PG* variables, which the driver reads, leads elsewhere.
+        PgConnectOptions::new_without_pgpass()
+            .socket(&self.socket)
+            .port(5432)
+            .ssl_mode(PgSslMode::Disable)
+            .password("")
+            .username(role)
+            .database(database)
     }
 
     /// Where the cluster's files are.
@@ -174,7 +184,9 @@ impl PrivateCluster {
         let _gate = Lock::exclusive(&self.data_dir.join("cluster.gate"), say).await?;
         let Self { data_dir, cluster, binaries, account, in_use, .. } = self;
         drop(in_use);
-        if Lock::try_exclusive(&data_dir.join("cluster.lock"))?.is_some() {
+        let last = Lock::try_exclusive(&data_dir.join("cluster.lock"))?.is_some();
+        // A server that died already needs no stopping.
+        if last && server_runs(&account, &binaries, &cluster).await {
             let mut stop = account.command(&binaries.program("pg_ctl"));
             stop.args(["stop", "-w", "-t", "60", "-m", "fast", "-D"]).arg(&cluster);
             run("pg_ctl stop", stop, Duration::from_secs(70)).await?;
@@ -214,24 +226,19 @@ impl PrivateCluster {
         std::fs::rename(&half, &self.cluster).map_err(file_error("cannot make", &self.cluster))
     }
 
-    /// Whether a server runs on our directory.
     async fn runs(&self) -> bool {
-        let mut status = self.account.command(&self.binaries.program("pg_ctl"));
-        status.args(["status", "-D"]).arg(&self.cluster);
-        run("pg_ctl status", status, Duration::from_secs(10)).await.is_ok()
+        server_runs(&self.account, &self.binaries, &self.cluster).await
     }
 
     /// Starts the server and waits until it accepts connections, recovery included. `pg_ctl` puts it into a session
-    /// of its own, so that Ctrl-C does not reach it.
+    /// of its own, so that Ctrl-C does not reach it. It also hands its arguments to a shell, so the paths, which may
+    /// have any character, are said relative to the cluster; the socket's is made of hex digits.
     async fn start(&self) -> Result<(), PrivateError> {
         let socket = format!("-c unix_socket_directories='{}' -c listen_addresses=''", self.socket.display());
         let mut start = self.account.command(&self.binaries.program("pg_ctl"));
         start
-            .args(["start", "-w", "-t", "3600", "-D"])
-            .arg(&self.cluster)
-            .arg("-l")
-            .arg(&self.log)
-            .arg("-o")
+            .current_dir(&self.cluster)
+            .args(["start", "-w", "-t", "3600", "-D", ".", "-l", LOG, "-o"])
             .arg(socket);
         run("pg_ctl start", start, Duration::from_secs(3700)).await.map_err(|error| match error {
             PrivateError::Program { program, detail } => PrivateError::Program {
@@ -241,6 +248,13 @@ impl PrivateCluster {
             other => other,
         })
     }
+}
+
+/// Whether a server runs on a directory.
+async fn server_runs(account: &Account, binaries: &Binaries, cluster: &Path) -> bool {
+    let mut status = account.command(&binaries.program("pg_ctl"));
+    status.args(["status", "-D"]).arg(cluster);
+    run("pg_ctl status", status, Duration::from_secs(10)).await.is_ok()
 }
 
 /// What differs from the defaults of `initdb`. No statement text and no bind value gets into the server's log.
@@ -254,6 +268,7 @@ wal_compression = on
 timezone = 'UTC'
 log_timezone = 'UTC'
 log_statement = none
+log_error_verbosity = terse
 log_min_error_statement = panic
 log_parameter_max_length = 0
 log_parameter_max_length_on_error = 0
