@@ -69,6 +69,17 @@ impl Problem {
         )
     }
 
+    /// 405: the thing is there, and not for this method.
+    pub fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method",
+            "The method is not allowed here",
+            "The header Allow lists what is.",
+        )
+        .at("method")
+    }
+
     /// 503: it cannot be decided now.
     pub fn unavailable() -> Self {
         let detail = "The service cannot reach its database, or is starting. Try again in a moment.";

@@ -1,0 +1,250 @@
+//! `/v1/user/tokens/{id}` and what is done to one token.
+
+use super::record::{Record, own, tag, value};
+use super::tokens::{
+    checked_note, checked_reason, checked_scopes, idempotency, instant, not_repeated, shown, token_id,
+};
+use crate::app::App;
+use crate::event_log::batch::Outcome;
+use crate::http::body::Json;
+use crate::http::caller::{AnyCaller, Caller};
+use crate::http::problem::Problem;
+use axum::extract::{OriginalUri, Path, State};
+use axum::response::{IntoResponse, Response};
+use counterfoil_domain::command::Action;
+use counterfoil_domain::ids::{Seq, TokenId};
+use counterfoil_domain::plaintext::Plaintext;
+use counterfoil_domain::timestamp::Timestamp;
+use counterfoil_domain::token::Kind;
+use counterfoil_domain::token::change::ChangeToken;
+use counterfoil_domain::token::rotate::{Overlap, Rotate};
+use http::{HeaderMap, StatusCode, header};
+use serde::{Deserialize, Deserializer};
+
+/// A field that tells absent from null: `Some(None)` is an explicit null.
+fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// `PATCH /v1/user/tokens/{id}`. What is absent stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    #[serde(default, deserialize_with = "nullable")]
+    note: Option<Option<String>>,
+    #[serde(default)]
+    scopes: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "nullable")]
+    expires_at: Option<Option<String>>,
+}
+
+fn nullable_instant(field: Option<Option<String>>) -> Result<Option<Option<Timestamp>>, Problem> {
+    field.map(|inner| inner.map(|text| instant("expires_at", &text)).transpose()).transpose()
+}
+
+/// The version that `If-Match` names. A tag that is none of ours matches nothing.
+fn if_match(headers: &HeaderMap) -> Option<Seq> {
+    let text = headers.get(header::IF_MATCH)?.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return None;
+    }
+    let number =
+        text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).and_then(|number| number.parse().ok());
+    Some(number.unwrap_or(0))
+}
+
+/// Renames or narrows a token.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn change(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Json<Change>,
+) -> Result<Response, Problem> {
+    let id = token_id(&id)?;
+    let Change { note, scopes, expires_at } = body.value;
+    let note = note.map(|inner| inner.map(checked_note).transpose()).transpose()?;
+    let action = Action::ChangeToken(ChangeToken {
+        id,
+        if_match: if_match(&headers),
+        note: note.map(|inner| inner.map(|text| value(&app, text))),
+        scopes: scopes.map(checked_scopes).transpose()?,
+        expires_at: nullable_instant(expires_at)?,
+    });
+    app.writer.write(caller.command(action), None).await?;
+    as_it_is(&app, &caller, id).await
+}
+
+async fn as_it_is(app: &App, caller: &Caller, id: TokenId) -> Result<Response, Problem> {
+    let (token, note) = own(app, caller.user, id).await?;
+    Ok(shown(StatusCode::OK, &Record::new(&token, note, app.clock.now()), &tag(&token)))
+}
+
+/// A body with a reason, or none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WithReason {
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// Ends a token for good. Again is fine.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn revoke(
+    State(app): State<App>,
+    AnyCaller(caller): AnyCaller,
+    Path(id): Path<String>,
+    body: Json<WithReason>,
+) -> Result<Response, Problem> {
+    let action = Action::Revoke { id: token_id(&id)?, reason: checked_reason(body.value.reason)? };
+    app.writer.write(caller.command(action), None).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Switches a token off, to be switched on again.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn disable(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: Json<WithReason>,
+) -> Result<Response, Problem> {
+    let id = token_id(&id)?;
+    let action = Action::Disable { id, reason: checked_reason(body.value.reason)? };
+    app.writer.write(caller.command(action), None).await?;
+    as_it_is(&app, &caller, id).await
+}
+
+/// A body without fields.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// Switches a token on again.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn enable(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    _: Json<Nothing>,
+) -> Result<Response, Problem> {
+    let id = token_id(&id)?;
+    app.writer.write(caller.command(Action::Enable { id }), None).await?;
+    as_it_is(&app, &caller, id).await
+}
+
+/// `POST …/rotate`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateBody {
+    #[serde(default, deserialize_with = "nullable")]
+    expires_at: Option<Option<String>>,
+    #[serde(default)]
+    overlap: Option<OverlapBody>,
+}
+
+/// `"until_used"`, or seconds.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub enum OverlapBody {
+    /// A number of seconds.
+    Seconds(i64),
+    /// A word.
+    Word(String),
+}
+
+impl OverlapBody {
+    fn checked(self) -> Result<Overlap, Problem> {
+        let wrong = || Problem::invalid("overlap", "It is \"until_used\", or 0 to 2592000 seconds.");
+        match self {
+            Self::Word(word) if word == "until_used" => Ok(Overlap::UntilUsed),
+            Self::Word(_) => Err(wrong()),
+            Self::Seconds(seconds) => u32::try_from(seconds).map(Overlap::Seconds).map_err(|_| wrong()),
+        }
+    }
+}
+
+/// Gives one of the caller's tokens another plaintext.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn rotate(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    uri: OriginalUri,
+    headers: HeaderMap,
+    body: Json<RotateBody>,
+) -> Result<Response, Problem> {
+    let id = token_id(&id)?;
+    rotated(&app, &caller, id, uri.path(), &headers, body).await
+}
+
+/// Gives the presented token another plaintext.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn rotate_itself(
+    State(app): State<App>,
+    caller: Caller,
+    uri: OriginalUri,
+    headers: HeaderMap,
+    body: Json<RotateBody>,
+) -> Result<Response, Problem> {
+    let id = caller.token;
+    rotated(&app, &caller, id, uri.path(), &headers, body).await
+}
+
+/// The presented token about itself.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn itself(State(app): State<App>, AnyCaller(caller): AnyCaller) -> Result<Response, Problem> {
+    as_it_is(&app, &caller, caller.token).await
+}
+
+async fn rotated(
+    app: &App,
+    caller: &Caller,
+    id: TokenId,
+    path: &str,
+    headers: &HeaderMap,
+    body: Json<RotateBody>,
+) -> Result<Response, Problem> {
+    let key = idempotency(caller, "POST", path, headers, &body.bytes)?;
+    let RotateBody { expires_at, overlap } = body.value;
+    let overlap = overlap.map_or(Ok(Overlap::UntilUsed), OverlapBody::checked)?;
+    // The plaintext that was the present one when this request came.
+    let (seen, _) = own(app, caller.user, id).await?;
+    let prefix = app.prefixes.of(Kind::Personal);
+    let plaintext = Plaintext::mint(prefix, &crate::clock::random());
+    let action = Action::Rotate(Rotate {
+        id,
+        generation: seen.generation,
+        if_match: if_match(headers),
+        digest: plaintext.digest(),
+        hint: plaintext.hint(prefix),
+        expires_at: nullable_instant(expires_at)?,
+        overlap,
+    });
+    let reply = app.writer.write(caller.command(action), key).await?;
+    let (token, note) = own(app, caller.user, id).await?;
+    let mut record = Record::new(&token, note, app.clock.now());
+    if reply.outcome == Outcome::Repeated {
+        return Ok(not_repeated(record, &tag(&token)));
+    }
+    record.generation = reply.token.as_ref().map_or(record.generation, |token| token.generation);
+    record.plaintext = Some(plaintext.into_shown());
+    Ok(shown(StatusCode::OK, &record, &tag(&token)))
+}

@@ -1,0 +1,241 @@
+//! `/v1/user/tokens`: issue, list, get, delete all.
+
+use super::record::{Record, own, page, tag, value};
+use crate::app::App;
+use crate::event_log::batch::Outcome;
+use crate::event_log::writer::Idempotency;
+use crate::http::body::Json;
+use crate::http::caller::Caller;
+use crate::http::problem::Problem;
+use axum::body::Body;
+use axum::extract::{OriginalUri, Path, State};
+use axum::response::Response;
+use counterfoil_domain::command::{Action, Answer};
+use counterfoil_domain::ids::TokenId;
+use counterfoil_domain::plaintext::{Plaintext, contains_a_plaintext};
+use counterfoil_domain::scope::Scopes;
+use counterfoil_domain::timestamp::Timestamp;
+use counterfoil_domain::token::issue::IssuePersonal;
+use counterfoil_domain::token::{Kind, Reason};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+/// Longest note, in characters.
+pub const LONGEST_NOTE: usize = 200;
+/// Records on a page unless told otherwise, and at most.
+const PAGE: (usize, usize) = (50, 100);
+
+/// `POST /v1/user/tokens`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issue {
+    #[serde(default)]
+    note: Option<String>,
+    #[serde(default)]
+    expires_at: Option<String>,
+    #[serde(default)]
+    scopes: Option<Vec<String>>,
+}
+
+/// Issues a token.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn issue(
+    State(app): State<App>,
+    caller: Caller,
+    uri: OriginalUri,
+    headers: HeaderMap,
+    body: Json<Issue>,
+) -> Result<Response, Problem> {
+    let key = idempotency(&caller, "POST", uri.path(), &headers, &body.bytes)?;
+    let Issue { note, expires_at, scopes } = body.value;
+    let note = note.map(|text| checked_note(text).map(|text| value(&app, text))).transpose()?;
+    let prefix = app.prefixes.of(Kind::Personal);
+    let plaintext = Plaintext::mint(prefix, &crate::clock::random());
+    let action = Action::IssuePersonal(IssuePersonal {
+        id: TokenId(app.clock.uuid()),
+        digest: plaintext.digest(),
+        hint: plaintext.hint(prefix),
+        scopes: scopes.map(checked_scopes).transpose()?,
+        expires_at: expires_at.map(|text| instant("expires_at", &text)).transpose()?,
+        note: note.clone(),
+    });
+    let reply = app.writer.write(caller.command(action), key).await?;
+    let token = reply.token.ok_or_else(Problem::internal)?;
+    if reply.outcome == Outcome::Repeated {
+        let (token, note) = own(&app, caller.user, token.id).await?;
+        return Ok(not_repeated(Record::new(&token, note, app.clock.now()), &tag(&token)));
+    }
+    let mut record = Record::new(&token, note.map(|note| note.text), app.clock.now());
+    record.plaintext = Some(plaintext.into_shown());
+    let mut response = shown(StatusCode::CREATED, &record, &tag(&token));
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/user/tokens/{}", token.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// The answer to a repeated request: the record, and how to get a plaintext after all.
+pub(super) fn not_repeated(mut record: Record, tag: &str) -> Response {
+    record.plaintext = Some("not_repeated".into());
+    let mut response = shown(StatusCode::OK, &record, tag);
+    if let Ok(link) =
+        HeaderValue::from_str(&format!("</v1/user/tokens/{}/rotate>; rel=\"rotate\"", record.id))
+    {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
+}
+
+/// A JSON answer that nobody keeps.
+pub(super) fn shown(status: StatusCode, document: &impl serde::Serialize, tag: &str) -> Response {
+    let mut response = Response::new(Body::from(serde_json::to_vec(document).unwrap_or_default()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(tag) = HeaderValue::from_str(tag) {
+        headers.insert(header::ETAG, tag);
+    }
+    response
+}
+
+/// Gets a token.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let (token, note) = own(&app, caller.user, token_id(&id)?).await?;
+    Ok(shown(StatusCode::OK, &Record::new(&token, note, app.clock.now()), &tag(&token)))
+}
+
+/// Lists the caller's tokens, the newest first. `cursor` is the `next_cursor` of the page before.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn list(State(app): State<App>, caller: Caller, uri: OriginalUri) -> Result<Response, Problem> {
+    let (mut limit, mut before) = (PAGE.0, None);
+    let mut seen = Vec::new();
+    for (name, text) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        if seen.contains(&name) {
+            return Err(Problem::malformed("query", "A parameter is given twice."));
+        }
+        match &*name {
+            "limit" => {
+                limit = text
+                    .parse()
+                    .ok()
+                    .filter(|n| (1..=PAGE.1).contains(n))
+                    .ok_or_else(|| Problem::malformed("limit", "It is 1 to 100."))?
+            }
+            "cursor" => {
+                before = Some(
+                    text.parse()
+                        .ok()
+                        .filter(|n| *n > 0)
+                        .ok_or_else(|| Problem::malformed("cursor", "It is the next_cursor of a page."))?,
+                )
+            }
+            _ => return Err(Problem::malformed("query", "The parameters are limit and cursor.")),
+        }
+        seen.push(name);
+    }
+    let mut found = page(&app, caller.user, before, limit + 1).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|(token, _)| token.issued_seq.to_string());
+    let now = app.clock.now();
+    let items: Vec<Record> = found.into_iter().map(|(token, note)| Record::new(&token, note, now)).collect();
+    Ok(shown(StatusCode::OK, &serde_json::json!({ "items": items, "next_cursor": next }), ""))
+}
+
+/// `DELETE /v1/user/tokens`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteAll {
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(default)]
+    sessions: bool,
+}
+
+/// Deletes all of the caller's tokens, the presented one included.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn delete_all(
+    State(app): State<App>,
+    caller: Caller,
+    body: Json<DeleteAll>,
+) -> Result<Response, Problem> {
+    let DeleteAll { reason, sessions } = body.value;
+    let action = Action::RevokeAll { reason: checked_reason(reason)?, sessions };
+    let reply = app.writer.write(caller.command(action), None).await?;
+    let Answer::Count(revoked) = reply.answer else { return Err(Problem::internal()) };
+    Ok(shown(StatusCode::OK, &serde_json::json!({ "revoked": revoked }), ""))
+}
+
+/// An id of a path. What is none is not found, like what is nobody's.
+pub(super) fn token_id(text: &str) -> Result<TokenId, Problem> {
+    text.parse().map_err(|_| Problem::not_found())
+}
+
+/// An instant of a field.
+pub(super) fn instant(field: &str, text: &str) -> Result<Timestamp, Problem> {
+    Timestamp::parse(text).map_err(|error| Problem::malformed(field, format!("It is {error}.")))
+}
+
+/// A note: at most 200 characters, no control characters, and no token of ours pasted into it.
+pub(super) fn checked_note(text: String) -> Result<String, Problem> {
+    if text.chars().count() > LONGEST_NOTE {
+        return Err(Problem::invalid("note", "A note has at most 200 characters."));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Problem::invalid("note", "A note has no control characters."));
+    }
+    if contains_a_plaintext(&text) {
+        return Err(Problem::invalid(
+            "note",
+            "The note contains a token. A token belongs in no note; if it was shown to others, revoke it.",
+        ));
+    }
+    Ok(text)
+}
+
+/// A set of scopes.
+pub(super) fn checked_scopes(scopes: Vec<String>) -> Result<Scopes, Problem> {
+    Scopes::new(scopes).map_err(|error| Problem::invalid("scopes", format!("{error}.")))
+}
+
+/// A reason code.
+pub(super) fn checked_reason(reason: Option<String>) -> Result<Option<Reason>, Problem> {
+    reason.map(Reason::try_from).transpose().map_err(|what| Problem::invalid("reason", what))
+}
+
+/// The `Idempotency-Key` of a request, bound to who asks, what and where. Its value is not kept.
+pub(super) fn idempotency(
+    caller: &Caller,
+    method: &str,
+    path: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Option<Idempotency>, Problem> {
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let key = match (keys.next(), keys.next()) {
+        (None, _) => return Ok(None),
+        (Some(key), None) if (1..=255).contains(&key.len()) => key.as_bytes(),
+        _ => return Err(Problem::malformed("Idempotency-Key", "Send it once, with 1 to 255 characters.")),
+    };
+    let mut hash = Sha256::new();
+    for part in [caller.user.0.as_bytes().as_slice(), method.as_bytes(), path.as_bytes(), key] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    Ok(Some(Idempotency { key: hash.finalize().into(), body: Sha256::digest(body).into() }))
+}
