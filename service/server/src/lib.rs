@@ -5,5 +5,6 @@ pub mod clock;
 pub mod config;
 pub mod event_log;
 pub mod http;
+pub mod init;
 pub mod postgres;
 pub mod read_model;

@@ -3,6 +3,8 @@
 pub mod body;
 pub mod caller;
 pub mod credentials;
+pub mod edge;
+pub mod health;
 pub mod oauth;
 pub mod problem;
 pub mod v1;
@@ -20,6 +22,8 @@ pub struct RequestId(pub Uuid);
 /// The API's listener.
 pub fn api(app: App) -> Router {
     Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
         .route("/v1/user/tokens", get(tokens::list).post(tokens::issue).delete(tokens::delete_all))
         .route(
             "/v1/user/tokens/{id}",

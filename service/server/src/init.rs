@@ -1,0 +1,201 @@
+//! `counterfoil init`: the first organization, with its owner, its environment and its gateway, in one step.
+
+use crate::clock::{Clock, random};
+use crate::event_log::batch::{self, BatchError, Input, Refused};
+use crate::postgres::connect::{Database, DatabaseError};
+use crate::read_model::tables::beside::folded;
+use argon2::{Argon2, PasswordHasher};
+use counterfoil_domain::actor::Actor;
+use counterfoil_domain::command::{Action, Command, SecretText};
+use counterfoil_domain::decide::Limits;
+use counterfoil_domain::gateway_commands::NewGatewayToken;
+use counterfoil_domain::ids::{EnvironmentId, GatewayId, OrganizationId, TokenId, UserId, ValueId};
+use counterfoil_domain::people::Bootstrap;
+use counterfoil_domain::plaintext::{Plaintext, Prefixes};
+use counterfoil_domain::refusal::Refusal;
+use counterfoil_domain::token::issue::IssuePersonal;
+use counterfoil_domain::value::Value;
+use serde::Serialize;
+use sqlx::ConnectOptions;
+
+/// What `init` prints, once.
+#[derive(Serialize)]
+pub struct Printed {
+    /// The organization.
+    pub organization: PrintedOrganization,
+    /// Its owner.
+    pub owner: PrintedOwner,
+    /// Its gateway.
+    pub gateway: PrintedGateway,
+}
+
+/// The organization that was made.
+#[derive(Serialize)]
+pub struct PrintedOrganization {
+    /// Its id.
+    pub id: OrganizationId,
+    /// Its name.
+    pub name: String,
+}
+
+/// The owner that was made.
+#[derive(Serialize)]
+pub struct PrintedOwner {
+    /// Its id.
+    pub id: UserId,
+    /// Its e-mail address.
+    pub email: String,
+    /// Its password.
+    pub password: String,
+    /// Its first token.
+    pub token: String,
+}
+
+/// The gateway that was made.
+#[derive(Serialize)]
+pub struct PrintedGateway {
+    /// Its client id.
+    pub client_id: String,
+    /// Its first gateway token.
+    pub client_secret: String,
+}
+
+/// Why nothing was made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The name or the address.
+    #[error("{0}")]
+    Input(&'static str),
+    /// There is an organization.
+    #[error(
+        "an organization exists already (id {0}): init makes the first one only. A lost password is set again with `counterfoil password`"
+    )]
+    Exists(String),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The password could not be hashed.
+    #[error("the password cannot be hashed: {0}")]
+    Hash(String),
+    /// The write did not succeed.
+    #[error("nothing was made: {0}")]
+    Write(#[from] BatchError),
+    /// The write was refused.
+    #[error("nothing was made: {0}")]
+    Refused(Refusal),
+}
+
+/// How long the owner's first token lives, in seconds.
+const FIRST_TOKEN: i64 = 24 * 3600;
+
+/// Makes the first organization. Takes only the append lock, so it works beside a running service.
+///
+/// # Errors
+/// See [`InitError`].
+pub async fn init(
+    database: &Database,
+    clock: &Clock,
+    organization: &str,
+    email: &str,
+    password: Option<String>,
+) -> Result<Printed, InitError> {
+    let (organization, email) = (checked_name(organization)?, checked_email(email)?);
+    let prefixes = Prefixes::default();
+    let (token, secret) =
+        (Plaintext::mint(&prefixes.personal, &random()), Plaintext::mint(&prefixes.gateway, &random()));
+    let password = password.unwrap_or_else(|| Plaintext::mint("", &random()).into_shown()[..24].to_string());
+    let value = |text: &str| Value { id: ValueId(clock.uuid()), salt: random(), text: text.into() };
+    let bootstrap = Bootstrap {
+        organization: OrganizationId(clock.uuid()),
+        numbers: [(); 3].map(|()| i64::from_be_bytes(random()) & i64::MAX),
+        organization_name: value(&organization),
+        owner: UserId(clock.uuid()),
+        email: value(&email),
+        email_key: folded(&email),
+        password_hash: hash(&password)?,
+        token: IssuePersonal {
+            id: TokenId(clock.uuid()),
+            digest: token.digest(),
+            hint: token.hint(&prefixes.personal),
+            scopes: None,
+            expires_at: Some(clock.now().plus_seconds(FIRST_TOKEN)),
+            note: Some(value("made by init")),
+        },
+        environment: EnvironmentId(clock.uuid()),
+        environment_name: value("default"),
+        gateway: GatewayId(clock.uuid()),
+        gateway_name: value("default"),
+        gateway_token: NewGatewayToken {
+            id: TokenId(clock.uuid()),
+            digest: secret.digest(),
+            hint: secret.hint(&prefixes.gateway),
+            expires_at: None,
+        },
+    };
+    let printed = Printed {
+        organization: PrintedOrganization { id: bootstrap.organization, name: organization },
+        owner: PrintedOwner { id: bootstrap.owner, email, password, token: token.into_shown() },
+        gateway: PrintedGateway {
+            client_id: bootstrap.gateway.client_id(),
+            client_secret: secret.into_shown(),
+        },
+    };
+    write(database, clock, bootstrap).await?;
+    Ok(printed)
+}
+
+async fn write(database: &Database, clock: &Clock, bootstrap: Bootstrap) -> Result<(), InitError> {
+    let command = Command {
+        actor: Actor::Operator { command: "init".into() },
+        request_id: clock.uuid(),
+        organization: bootstrap.organization,
+        action: Action::Bootstrap(Box::new(bootstrap)),
+    };
+    let mut connection = database.options.connect().await.map_err(DatabaseError::Database)?;
+    let commands = [(&command, None)];
+    let input =
+        Input { commands: &commands, clock, clock_is_steady: true, limits: Limits::default(), faults: None };
+    let committed = batch::run(&mut connection, &input).await?;
+    match committed.replies.into_iter().next() {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(Refused::Refusal(Refusal::AlreadyInitialized(id)))) => {
+            Err(InitError::Exists(id.map_or_else(|| "unknown".into(), |id| id.to_string())))
+        }
+        Some(Err(Refused::Refusal(refusal))) => Err(InitError::Refused(refusal)),
+        _ => Err(InitError::Input("the command was not decided")),
+    }
+}
+
+/// A name: not blank, at most 200 characters, none of them a control character; blanks at its ends are cut.
+fn checked_name(name: &str) -> Result<String, InitError> {
+    let name = name.trim();
+    let fits = (1..=200).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if fits {
+        Ok(name.into())
+    } else {
+        Err(InitError::Input(
+            "--organization: a name has 1 to 200 characters, none of them a control character",
+        ))
+    }
+}
+
+fn checked_email(email: &str) -> Result<String, InitError> {
+    let email = email.trim();
+    let parts = email.rsplit_once('@').filter(|(local, domain)| !local.is_empty() && !domain.is_empty());
+    let fits =
+        parts.is_some() && email.len() <= 254 && !email.chars().any(|c| c.is_control() || c.is_whitespace());
+    if fits {
+        Ok(email.into())
+    } else {
+        Err(InitError::Input("--owner: an e-mail address such as owner@example.com"))
+    }
+}
+
+/// A password as a PHC string of argon2id with the crate's recommended cost.
+///
+/// # Errors
+/// [`InitError::Hash`].
+pub fn hash(password: &str) -> Result<SecretText, InitError> {
+    let hash = Argon2::default().hash_password_with_salt(password.as_bytes(), &random::<16>());
+    hash.map(|hash| SecretText(hash.to_string())).map_err(|error| InitError::Hash(error.to_string()))
+}
