@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers included")]
 
 mod private_postgres;
+mod support;
+mod tokens;
 
 use counterfoil::app::App;
 use counterfoil::clock::{Clock, random};

@@ -1,15 +1,9 @@
 //! The private cluster: odd directories, and a server that died.
 
+use crate::support::reachable_directory;
 use counterfoil::postgres::private::PrivateCluster;
 use sqlx::{ConnectOptions, Connection};
 use std::path::Path;
-
-/// A directory that the account which PostgreSQL runs as can reach.
-fn parent() -> tempfile::TempDir {
-    let parent = tempfile::tempdir_in("/var/tmp").unwrap();
-    std::fs::set_permissions(parent.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    parent
-}
 
 async fn starts_and_answers(data_dir: &Path) {
     let cluster = PrivateCluster::enter(data_dir, &|_| {}).await.unwrap();
@@ -26,7 +20,7 @@ async fn starts_and_answers(data_dir: &Path) {
 
 #[tokio::test]
 async fn a_path_may_have_any_character() {
-    let parent = parent();
+    let parent = reachable_directory();
     let witness = parent.path().join("ran");
     let odd = format!("a b'c\"d%é `touch ran` $(touch ran) {}", "x".repeat(100));
     starts_and_answers(&parent.path().join(odd)).await;
@@ -35,7 +29,7 @@ async fn a_path_may_have_any_character() {
 
 #[tokio::test]
 async fn leaving_a_server_that_died_is_no_error() {
-    let parent = parent();
+    let parent = reachable_directory();
     let cluster = PrivateCluster::enter(parent.path(), &|_| {}).await.unwrap();
     let server = nix::unistd::Pid::from_raw(cluster.postmaster_pid().unwrap());
     nix::sys::signal::kill(server, nix::sys::signal::Signal::SIGQUIT).unwrap();

@@ -1,0 +1,113 @@
+//! A service with a private PostgreSQL, an organization, and people who talk to it over HTTP.
+
+use counterfoil::app::App;
+use counterfoil::clock::Clock;
+use counterfoil::config::Config;
+use counterfoil::http::{api, edge};
+use counterfoil::init::{Printed, init};
+use counterfoil::postgres::connect::Database;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A directory that the account which PostgreSQL runs as can reach.
+pub(crate) fn reachable_directory() -> tempfile::TempDir {
+    let parent = tempfile::tempdir_in("/var/tmp").unwrap();
+    std::fs::set_permissions(parent.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    parent
+}
+
+/// A running service. End it with [`Service::stop`].
+pub(crate) struct Service {
+    /// What `init` printed.
+    pub(crate) made: Printed,
+    /// Reads of the database.
+    pub(crate) database: Database,
+    base: String,
+    drain: watch::Sender<bool>,
+    edge: JoinHandle<()>,
+    writer: JoinHandle<()>,
+    _directory: tempfile::TempDir,
+}
+
+impl Service {
+    /// Starts one.
+    pub(crate) async fn start() -> Self {
+        let directory = reachable_directory();
+        let database = Database::open(None, directory.path(), &|_| {}).await.unwrap();
+        let clock = Clock::system();
+        let made = init(&database, &clock, "acme", "owner@example.com", None).await.unwrap();
+        let (app, writer) =
+            App::start(&Config::default(), &database, clock.clone(), None, &|_| {}).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let (drain, draining) = watch::channel(false);
+        let edge = tokio::spawn(edge::serve(
+            listener,
+            api(app),
+            clock.clone(),
+            edge::Bounds::new(1000, 1000),
+            draining,
+        ));
+        let service = Self { made, database, base, drain, edge, writer, _directory: directory };
+        while service.call(Method::GET, "/readyz", "", None).await.0 != StatusCode::OK {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        service
+    }
+
+    /// One request by the holder of a token.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        token: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let request = reqwest::Client::new().request(method, format!("{}{path}", self.base));
+        let request = if token.is_empty() { request } else { request.bearer_auth(token) };
+        let response = match body {
+            Some(body) => request.json(&body).send().await.unwrap(),
+            None => request.send().await.unwrap(),
+        };
+        (response.status(), serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
+    }
+
+    /// Issues a token as the owner.
+    pub(crate) async fn issue(&self, body: Value) -> Value {
+        let (status, token) =
+            self.call(Method::POST, "/v1/user/tokens", &self.made.owner.token, Some(body)).await;
+        assert_eq!(status, StatusCode::CREATED, "{token}");
+        token
+    }
+
+    /// What the gateway is told of a plaintext.
+    pub(crate) async fn introspect(&self, plaintext: &str) -> Value {
+        let gateway = &self.made.gateway;
+        let request = reqwest::Client::new().post(format!("{}/oauth2/introspect", self.base));
+        let request = request.basic_auth(&gateway.client_id, Some(&gateway.client_secret));
+        let form = request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("token={plaintext}"));
+        let response = form.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+    }
+
+    /// How many events of a type there are.
+    pub(crate) async fn events(&self, name: &str) -> i64 {
+        let sql = "SELECT count(*) FROM events WHERE type = $1";
+        sqlx::query_scalar(sql).bind(name).fetch_one(&self.database.pool).await.unwrap()
+    }
+
+    /// Stops it, its PostgreSQL included.
+    pub(crate) async fn stop(self) {
+        self.drain.send_replace(true);
+        self.edge.await.unwrap();
+        self.writer.await.unwrap();
+        self.database.pool.close().await;
+        self.database.private.unwrap().leave(&|_| {}).await.unwrap();
+    }
+}

@@ -1,0 +1,112 @@
+//! A personal token's life over HTTP.
+
+use crate::support::Service;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_lives_and_ends() {
+    let service = Service::start().await;
+    let owner = service.made.owner.token.clone();
+    let token = service.issue(json!({ "note": "ci", "scopes": ["read"] })).await;
+    let (plaintext, path) = (text(&token, "plaintext"), format!("/v1/user/tokens/{}", text(&token, "id")));
+
+    let answer = service.introspect(plaintext).await;
+    assert_eq!(
+        (&answer["active"], text(&answer, "scope"), &answer["exp"]),
+        (&json!(true), "read", &Value::Null)
+    );
+    let (_, record) = service.call(Method::GET, &path, &owner, None).await;
+    assert!(record.get("plaintext").is_none() && record.get("digest").is_none(), "{record}");
+
+    // A change changes what it names, and nothing else.
+    let patch = |body| service.call(Method::PATCH, &path, &owner, Some(body));
+    assert_eq!(patch(json!({ "note": "renamed" })).await.1["scopes"], json!(["read"]));
+    assert_eq!(patch(json!({ "note": "renamed" })).await.0, StatusCode::OK);
+    assert_eq!(patch(json!({})).await.0, StatusCode::OK);
+    assert_eq!(service.events("token.renamed").await, 1);
+    assert_eq!(patch(json!({ "scopes": ["read", "write"] })).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(
+        patch(json!({ "expires_at": "1970-01-31T00:00:00Z" })).await.0,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
+    assert_eq!(patch(json!({ "expires_at": 1 })).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(service.introspect(plaintext).await["active"], true);
+
+    // A narrow token cannot write, but it can end itself; again is fine.
+    let (status, _) = service.call(Method::POST, "/v1/user/tokens", plaintext, Some(json!({}))).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(service.call(Method::DELETE, &path, plaintext, None).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(service.introspect(plaintext).await, json!({ "active": false }));
+    assert_eq!(service.call(Method::DELETE, &path, &owner, None).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(service.events("token.revoked").await, 1);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_use_of_a_new_plaintext_ends_the_earlier_one() {
+    let service = Service::start().await;
+    let owner = service.made.owner.token.clone();
+    let token = service.issue(json!({})).await;
+    let (earlier, path) =
+        (text(&token, "plaintext"), format!("/v1/user/tokens/{}/rotate", text(&token, "id")));
+    let (_, first) = service.call(Method::POST, &path, &owner, None).await;
+    // The answer was lost: rotated again, the earlier plaintext still works.
+    let (_, second) = service.call(Method::POST, &path, &owner, None).await;
+    assert_eq!(service.introspect(earlier).await["active"], true);
+    assert_eq!(service.introspect(text(&first, "plaintext")).await["active"], false);
+    assert_eq!(service.introspect(text(&second, "plaintext")).await["active"], true);
+    for _ in 0..100 {
+        if service.events("token.previous_ended").await == 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(service.introspect(earlier).await["active"], false);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_at_once_end_with_exactly_fifty() {
+    let service = std::sync::Arc::new(Service::start().await);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let service = service.clone();
+        calls.spawn(async move {
+            service.call(Method::POST, "/v1/user/tokens", &service.made.owner.token, Some(json!({}))).await
+        });
+    }
+    let answers = calls.join_all().await;
+    // One stood before: the owner's first.
+    assert_eq!(answers.iter().filter(|(status, _)| *status == StatusCode::CREATED).count(), 49);
+    assert!(
+        answers
+            .iter()
+            .all(|(status, answer)| *status == StatusCode::CREATED
+                || answer["type"] == "/problems/token-limit")
+    );
+    let (_, answer) = service.call(Method::DELETE, "/v1/user/tokens", &service.made.owner.token, None).await;
+    assert_eq!(answer, json!({ "revoked": 50 }));
+    for (_, token) in answers.iter().filter(|(status, _)| *status == StatusCode::CREATED) {
+        assert_eq!(service.introspect(text(token, "plaintext")).await["active"], false);
+    }
+    std::sync::Arc::into_inner(service).unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_cannot_be_edited() {
+    let service = Service::start().await;
+    for sql in ["UPDATE events SET record = ''", "DELETE FROM events", "TRUNCATE events"] {
+        assert!(sqlx::query(sql).execute(&service.database.pool).await.is_err(), "the service: {sql}");
+    }
+    let cluster = service.database.private.as_ref().unwrap();
+    let mut superuser = sqlx::ConnectOptions::connect(&cluster.superuser("counterfoil")).await.unwrap();
+    for sql in ["UPDATE events SET record = ''", "DELETE FROM events", "TRUNCATE events"] {
+        assert!(sqlx::query(sql).execute(&mut superuser).await.is_err(), "the superuser: {sql}");
+    }
+    service.stop().await;
+}
