@@ -2,8 +2,7 @@
 
 use crate::authority::judge;
 use crate::command::{Action, Answer, Command, Decided, Decision};
-use crate::event::{Event, Recorded};
-use crate::fold::{FoldError, fold};
+use crate::event::Event;
 use crate::ids::{OrganizationId, TokenId};
 use crate::refusal::Refusal;
 use crate::state::{Clock, State};
@@ -101,12 +100,4 @@ pub fn due(state: &State, clock: &Clock) -> Vec<(Option<OrganizationId>, Event)>
     due.into_iter()
         .map(|(organization, id)| (organization, Event::TokenExpired(TokenExpired { id })))
         .collect()
-}
-
-/// Folds a decision's events, so that the next command in the batch sees them.
-///
-/// # Errors
-/// [`FoldError`]: the decision and the fold disagree, which is a bug.
-pub fn apply(state: &mut State, recorded: &[Recorded]) -> Result<(), FoldError> {
-    recorded.iter().try_for_each(|event| fold(state, event))
 }

@@ -54,11 +54,6 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that both sides agree on, for histories.
-    pub fn at(now: Timestamp) -> Self {
-        Self { database: now, node: now, trusted: true }
-    }
-
     /// What has expired by either clock is denied.
     pub fn latest(&self) -> Timestamp {
         self.database.max(self.node)

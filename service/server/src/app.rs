@@ -7,12 +7,13 @@ use crate::event_log::steps::Faults;
 use crate::event_log::writer::{Parts, Writer};
 use crate::postgres::connect::Database;
 use crate::read_model::applier::{Applier, ApplyError};
-use crate::read_model::digest_index::{DigestIndex, Presented};
+use crate::read_model::digest_index::{DigestIndex, Use};
 use crate::read_model::freshness::{FENCE, Freshness};
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::decide::Limits;
-use counterfoil_domain::plaintext::Prefixes;
+use counterfoil_domain::plaintext::{Plaintext, Prefixes};
+use counterfoil_domain::token::Kind;
 use sqlx::PgPool;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -101,15 +102,23 @@ impl App {
 
     /// Notes that a plaintext was used. The first use of a rotated token's new one asks for the end of the earlier
     /// one; the index changes when that is applied.
-    pub fn note_use(&self, found: &Presented) {
-        if !found.awaits_first_use {
+    pub fn note_use(&self, used: Use) {
+        if !used.ends_earlier {
             return;
         }
-        let action = Action::EndPrevious { id: found.token, generation: found.generation };
-        let command =
-            Command { actor: Actor::System, request_id: self.clock.uuid(), organization: found.home, action };
+        let action = Action::EndPrevious { id: used.token, generation: used.generation };
+        let request_id = self.clock.uuid();
+        let command = Command { actor: Actor::System, request_id, organization: used.home, action };
         let writer = self.writer.clone();
         tokio::spawn(async move { writer.write(command, None).await });
+    }
+
+    /// Mints a plaintext of a kind, with its hint.
+    pub fn mint(&self, kind: Kind) -> (Plaintext, String) {
+        let prefix = self.prefixes.of(kind);
+        let plaintext = Plaintext::mint(prefix, &crate::clock::random());
+        let hint = plaintext.hint(prefix);
+        (plaintext, hint)
     }
 
     /// Whether "active" may be answered now.

@@ -77,8 +77,8 @@ pub enum InitError {
     /// The password could not be hashed.
     #[error("the password cannot be hashed: {0}")]
     Hash(String),
-    /// The write did not succeed.
-    #[error("nothing was made: {0}")]
+    /// The write failed, or its outcome is not known.
+    #[error("init did not finish: {0}; run it again, and it makes or says what exists")]
     Write(#[from] BatchError),
     /// The write was refused.
     #[error("nothing was made: {0}")]

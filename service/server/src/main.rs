@@ -137,13 +137,16 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
         say(&format!("serving on http://{}", listener.local_addr()?));
         let (drain, draining) = watch::channel(false);
         let bounds = edge::Bounds::new(config.limits.connections, config.limits.requests);
-        let edge = tokio::spawn(edge::serve(listener, api(app.clone()), clock, bounds, draining));
+        let mut edge = tokio::spawn(edge::serve(listener, api(app.clone()), clock, bounds, draining));
         signalled().await?;
         say("stopping: requests under way are answered first");
         drain.send_replace(true);
         tokio::select! {
-            _ = edge => {}
-            again = signalled() => again?,
+            _ = &mut edge => {}
+            again = signalled() => {
+                again?;
+                edge.abort();
+            }
         }
         // The writer ends once nobody can hand it commands any more.
         drop(app);

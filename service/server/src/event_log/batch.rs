@@ -67,7 +67,7 @@ pub struct Reply {
     pub outcome: Outcome,
     /// What the answer is about.
     pub answer: Answer,
-    /// The token that the answer is about, as it is now.
+    /// The token that the answer is about, as it is now; absent from a repeated answer, which has its id only.
     pub token: Option<Token>,
     /// The gateway that the answer is about, as it is now.
     pub gateway: Option<Gateway>,
@@ -295,14 +295,15 @@ impl Batch<'_> {
         command: &Command,
         key: Option<&Idempotency>,
     ) -> Result<Result<Pending, Refused>, BatchError> {
+        let context = Context { state, clock: self.clock, command, limits: self.limits };
         if let Some((key, known)) = key.and_then(|key| self.known.get(&key.key).map(|known| (key, known))) {
-            return Ok(if known.body == key.body {
-                Ok(Pending(Outcome::Repeated, known.answer()))
-            } else {
-                Err(Refused::KeyReused)
+            // A repetition is an answer like any other: an ended credential does not get it.
+            return Ok(match context.authority() {
+                Err(refusal) => Err(Refused::Refusal(refusal)),
+                Ok(_) if known.body == key.body => Ok(Pending(Outcome::Repeated, known.answer())),
+                Ok(_) => Err(Refused::KeyReused),
             });
         }
-        let context = Context { state, clock: self.clock, command, limits: self.limits };
         let (effects, answer) = match decide(&context) {
             Err(refusal) => return Ok(Err(Refused::Refusal(refusal))),
             Ok(Decision::AlreadySo(answer)) => return Ok(Ok(Pending(Outcome::AlreadySo, answer))),

@@ -87,7 +87,7 @@ fn authenticate(parts: &Parts, app: &App) -> Result<Caller, Problem> {
     if !fresh {
         return Err(Problem::unavailable());
     }
-    app.note_use(&found);
+    app.note_use(found.used());
     let actor = Actor::Token { token_id: found.token, generation: found.generation, user_id: user };
     let request_id = parts.extensions.get::<super::RequestId>().map_or_else(|| app.clock.uuid(), |id| id.0);
     Ok(Caller {

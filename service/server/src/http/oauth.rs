@@ -192,10 +192,8 @@ async fn introspected(app: &App, request: Request) -> Result<Response, OauthErro
     let found = app.index.introspect(&client, token.as_bytes(), now, &app.issuer, &mut answer);
     match found {
         Introspected::Active(_) | Introspected::NotHeld if !app.is_fresh() => Err(UNAVAILABLE),
-        Introspected::Active(_) => {
-            if let Some(found) = app.index.find(&Digest::of(token.as_bytes()), now) {
-                app.note_use(&found);
-            }
+        Introspected::Active(used) => {
+            app.note_use(used);
             Ok(json(StatusCode::OK, answer))
         }
         Introspected::Inactive | Introspected::NotHeld => {

@@ -110,3 +110,26 @@ async fn history_cannot_be_edited() {
     }
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_happens_once_and_shows_nothing_twice() {
+    let service = Service::start().await;
+    let issue = |key, body| service.post_once("/v1/user/tokens", key, body);
+    let before = service.events("token.issued").await;
+    let (first, repeated) =
+        tokio::join!(issue("k", json!({ "note": "a" })), issue("k", json!({ "note": "a" })));
+    let (first, repeated) =
+        if first.0 == StatusCode::CREATED { (first, repeated) } else { (repeated, first) };
+    assert_eq!((first.0, repeated.0), (StatusCode::CREATED, StatusCode::OK));
+    assert_eq!((text(&repeated.1, "plaintext"), &repeated.1["id"]), ("not_repeated", &first.1["id"]));
+    assert_eq!(issue("k", json!({ "note": "b" })).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(service.events("token.issued").await, before + 1);
+
+    // A lost answer to a rotation: the earlier plaintext works on.
+    let path = format!("/v1/user/tokens/{}/rotate", text(&first.1, "id"));
+    assert_eq!(service.post_once(&path, "r", json!({})).await.0, StatusCode::OK);
+    assert_eq!(text(&service.post_once(&path, "r", json!({})).await.1, "plaintext"), "not_repeated");
+    assert_eq!(service.events("token.rotated").await, 1);
+    assert_eq!(service.introspect(text(&first.1, "plaintext")).await["active"], true);
+    service.stop().await;
+}

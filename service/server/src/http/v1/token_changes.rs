@@ -13,7 +13,6 @@ use axum::extract::{OriginalUri, Path, State};
 use axum::response::{IntoResponse, Response};
 use counterfoil_domain::command::Action;
 use counterfoil_domain::ids::{Seq, TokenId};
-use counterfoil_domain::plaintext::Plaintext;
 use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::Kind;
 use counterfoil_domain::token::change::ChangeToken;
@@ -227,14 +226,13 @@ async fn rotated(
     let overlap = overlap.map_or(Ok(Overlap::UntilUsed), OverlapBody::checked)?;
     // The plaintext that was the present one when this request came.
     let (seen, _) = own(app, caller.user, id).await?;
-    let prefix = app.prefixes.of(Kind::Personal);
-    let plaintext = Plaintext::mint(prefix, &crate::clock::random());
+    let (plaintext, hint) = app.mint(Kind::Personal);
     let action = Action::Rotate(Rotate {
         id,
         generation: seen.generation,
         if_match: if_match(headers),
         digest: plaintext.digest(),
-        hint: plaintext.hint(prefix),
+        hint,
         expires_at: nullable_instant(expires_at)?,
         overlap,
     });

@@ -12,7 +12,7 @@ use axum::extract::{OriginalUri, Path, State};
 use axum::response::Response;
 use counterfoil_domain::command::{Action, Answer};
 use counterfoil_domain::ids::TokenId;
-use counterfoil_domain::plaintext::{Plaintext, contains_a_plaintext};
+use counterfoil_domain::plaintext::contains_a_plaintext;
 use counterfoil_domain::scope::Scopes;
 use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::issue::IssuePersonal;
@@ -52,22 +52,21 @@ pub async fn issue(
     let key = idempotency(&caller, "POST", uri.path(), &headers, &body.bytes)?;
     let Issue { note, expires_at, scopes } = body.value;
     let note = note.map(|text| checked_note(text).map(|text| value(&app, text))).transpose()?;
-    let prefix = app.prefixes.of(Kind::Personal);
-    let plaintext = Plaintext::mint(prefix, &crate::clock::random());
+    let (plaintext, hint) = app.mint(Kind::Personal);
     let action = Action::IssuePersonal(IssuePersonal {
         id: TokenId(app.clock.uuid()),
         digest: plaintext.digest(),
-        hint: plaintext.hint(prefix),
+        hint,
         scopes: scopes.map(checked_scopes).transpose()?,
         expires_at: expires_at.map(|text| instant("expires_at", &text)).transpose()?,
         note: note.clone(),
     });
     let reply = app.writer.write(caller.command(action), key).await?;
-    let token = reply.token.ok_or_else(Problem::internal)?;
-    if reply.outcome == Outcome::Repeated {
-        let (token, note) = own(&app, caller.user, token.id).await?;
+    if let (Outcome::Repeated, Answer::Token(id)) = (reply.outcome, reply.answer) {
+        let (token, note) = own(&app, caller.user, id).await?;
         return Ok(not_repeated(Record::new(&token, note, app.clock.now()), &tag(&token)));
     }
+    let token = reply.token.ok_or_else(Problem::internal)?;
     let mut record = Record::new(&token, note.map(|note| note.text), app.clock.now());
     record.plaintext = Some(plaintext.into_shown());
     let mut response = shown(StatusCode::CREATED, &record, &tag(&token));

@@ -24,14 +24,13 @@ pub struct Directory {
 }
 
 /// A user. One that is not known yet is a member of nothing.
-#[derive(Clone)]
-pub struct UserEntry {
+pub(crate) struct UserEntry {
     /// Its id.
-    pub id: UserId,
+    pub(crate) id: UserId,
     /// Its e-mail address.
-    pub email: Arc<str>,
+    pub(crate) email: Arc<str>,
     /// Its places in organizations.
-    pub memberships: Vec<(OrganizationId, Membership)>,
+    pub(crate) memberships: Vec<(OrganizationId, Membership)>,
 }
 
 pub(crate) struct GatewayEntry {
@@ -112,12 +111,12 @@ impl Directory {
     }
 
     /// A user by id.
-    pub fn find_user(&self, id: UserId) -> Option<&UserEntry> {
+    pub(crate) fn find_user(&self, id: UserId) -> Option<&UserEntry> {
         self.user_numbers.get(&id).map(|number| self.user(*number))
     }
 
     /// The role in which authority from `since` acts for a user in an organization.
-    pub fn role(&self, user: &UserEntry, organization: OrganizationId, since: Seq) -> Option<Role> {
+    pub(crate) fn role(&self, user: &UserEntry, organization: OrganizationId, since: Seq) -> Option<Role> {
         let revoked_all = *self.revoked_all.get(&organization)?;
         let (_, membership) = user.memberships.iter().find(|(id, _)| *id == organization)?;
         counts_in(since, revoked_all, membership)

@@ -15,8 +15,8 @@ mod directory;
 mod shard;
 mod view;
 
-pub use directory::{Directory, UserEntry};
-pub use view::{Client, Introspected, Presented};
+pub use directory::Directory;
+pub use view::{Client, Introspected, Presented, Use};
 
 use counterfoil_domain::gateway::Gateway;
 use counterfoil_domain::ids::TokenId;

@@ -1,6 +1,6 @@
 //! Reading the index: what a gateway is told, and who a caller is.
 
-use super::{DigestIndex, UserEntry, read};
+use super::{DigestIndex, read};
 use counterfoil_domain::ids::{GatewayId, OrganizationId, Seq, TokenId, UserId};
 use counterfoil_domain::introspection::Active;
 use counterfoil_domain::plaintext::Digest;
@@ -25,11 +25,24 @@ pub struct Client {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Introspected {
     /// An active token: the answer was written.
-    Active(TokenId),
+    Active(Use),
     /// A record is held, and it says no.
     Inactive,
     /// Nothing is held: the token may have been issued elsewhere a moment ago.
     NotHeld,
+}
+
+/// The use of a plaintext that works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// Its token.
+    pub token: TokenId,
+    /// Which of the token's plaintexts.
+    pub generation: u32,
+    /// Where the token was issued.
+    pub home: OrganizationId,
+    /// Whether this use ends the plaintext before it.
+    pub ends_earlier: bool,
 }
 
 /// A presented plaintext whose record is held.
@@ -55,6 +68,18 @@ pub struct Presented {
     pub awaits_first_use: bool,
 }
 
+impl Presented {
+    /// Its use.
+    pub fn used(&self) -> Use {
+        Use {
+            token: self.token,
+            generation: self.generation,
+            home: self.home,
+            ends_earlier: self.awaits_first_use,
+        }
+    }
+}
+
 impl DigestIndex {
     /// Finds a presented plaintext, whatever its state.
     pub fn find(&self, digest: &Digest, now: Timestamp) -> Option<Presented> {
@@ -73,11 +98,6 @@ impl DigestIndex {
             works: record.works(now),
             awaits_first_use: record.awaits_first_use,
         })
-    }
-
-    /// A user's entry.
-    pub fn user(&self, id: UserId) -> Option<UserEntry> {
-        read(&self.directory).find_user(id).cloned()
     }
 
     /// The role in which authority from `since` acts for a user in an organization.
@@ -155,7 +175,12 @@ impl DigestIndex {
         if serde_json::to_writer(out, &answer).is_err() {
             return Introspected::Inactive;
         }
-        Introspected::Active(record.id)
+        Introspected::Active(Use {
+            token: record.id,
+            generation: record.generation,
+            home: profile.home,
+            ends_earlier: record.awaits_first_use,
+        })
     }
 }
 

@@ -38,9 +38,10 @@ impl Service {
         let directory = reachable_directory();
         let database = Database::open(None, directory.path(), &|_| {}).await.unwrap();
         let clock = Clock::system();
-        let made = init(&database, &clock, "acme", "owner@example.com", None).await.unwrap();
         let (app, writer) =
             App::start(&Config::default(), &database, clock.clone(), None, &|_| {}).await.unwrap();
+        // Beside the running service, as the README says: what it commits reaches the index by the log.
+        let made = init(&database, &clock, "acme", "owner@example.com", None).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (drain, draining) = watch::channel(false);
@@ -52,7 +53,11 @@ impl Service {
             draining,
         ));
         let service = Self { made, database, base, drain, edge, writer, _directory: directory };
-        while service.call(Method::GET, "/readyz", "", None).await.0 != StatusCode::OK {
+        for _ in 0..200 {
+            let (status, _) = service.call(Method::GET, "/v1/token", &service.made.owner.token, None).await;
+            if status == StatusCode::OK {
+                break;
+            }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         service
@@ -73,6 +78,14 @@ impl Service {
             None => request.send().await.unwrap(),
         };
         (response.status(), serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
+    }
+
+    /// Posts under an idempotency key as the owner.
+    pub(crate) async fn post_once(&self, path: &str, key: &str, body: Value) -> (StatusCode, Value) {
+        let request =
+            reqwest::Client::new().post(format!("{}{path}", self.base)).bearer_auth(&self.made.owner.token);
+        let response = request.header("idempotency-key", key).json(&body).send().await.unwrap();
+        (response.status(), response.json().await.unwrap())
     }
 
     /// Issues a token as the owner.
