@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers included")]
 
 mod private_postgres;
+mod readme;
 mod support;
 mod tokens;
 

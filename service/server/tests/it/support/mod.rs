@@ -63,6 +63,11 @@ impl Service {
         service
     }
 
+    /// Where it listens: scheme, host and port.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// One request by the holder of a token.
     pub(crate) async fn call(
         &self,

@@ -1,0 +1,51 @@
+//! `counterfoil init`.
+
+use super::with_database;
+use counterfoil::clock::Clock;
+use counterfoil::config::Config;
+use counterfoil::init::{Printed, init};
+use std::error::Error;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The organization's name.
+    #[arg(long)]
+    organization: String,
+    /// The owner's e-mail address.
+    #[arg(long)]
+    owner: String,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let Arguments { organization, owner, json } = arguments;
+    let printed = with_database(config, async |database| {
+        Ok(init(database, &Clock::system(), organization, owner, None).await?)
+    })
+    .await?;
+    if *json {
+        json_document(&serde_json::to_string(&printed)?);
+    } else {
+        print(&printed);
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the credentials are this command's output")]
+fn json_document(document: &str) {
+    println!("{document}");
+}
+
+/// Prints the credentials as lines that can be pasted into a shell, under the names that the README's requests use.
+#[expect(clippy::print_stdout, reason = "the credentials are this command's output")]
+pub(crate) fn print(printed: &Printed) {
+    let Printed { organization, owner, gateway } = printed;
+    println!("# Organization {} ({}), owner {}.", organization.name, organization.id, owner.email);
+    println!("# None of this is shown again. The token lasts for 24 hours.");
+    println!("PASSWORD='{}'", owner.password);
+    println!("TOKEN='{}'", owner.token);
+    println!("GATEWAY='{}'", gateway.client_id);
+    println!("SECRET='{}'", gateway.client_secret);
+}

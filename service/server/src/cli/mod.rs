@@ -1,0 +1,28 @@
+//! The subcommands: what each takes, does and prints.
+
+pub(crate) mod init;
+pub(crate) mod serve;
+mod tour;
+
+use counterfoil::config::Config;
+use counterfoil::postgres::connect::Database;
+use std::error::Error;
+
+/// Tells whoever started the program how it is getting on. Standard output is for documents.
+pub(crate) fn say(sentence: &str) {
+    eprintln!("counterfoil: {sentence}");
+}
+
+/// Does something with the database, and gives the private cluster up whatever came of it.
+pub(crate) async fn with_database<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Database) -> Result<T, Box<dyn Error>>,
+) -> Result<T, Box<dyn Error>> {
+    let database = Database::open(config.database_url.as_deref(), &config.data_dir, &say).await?;
+    let result = work(&database).await;
+    database.pool.close().await;
+    if let Some(cluster) = database.private {
+        cluster.leave(&say).await?;
+    }
+    result
+}

@@ -1,0 +1,41 @@
+//! The README's requests, as they are printed, against a running service.
+
+use crate::support::Service;
+use serde_json::Value;
+use std::process::Command;
+
+/// The lines of the README's shell blocks that are requests.
+fn requests() -> Vec<String> {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let blocks = readme.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
+    blocks.flat_map(str::lines).filter(|line| line.starts_with("curl ")).map(String::from).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_requests_do_what_it_says() {
+    let service = Service::start().await;
+    let made = &service.made;
+    let mut variables = vec![
+        ("TOKEN", made.owner.token.clone()),
+        ("GATEWAY", made.gateway.client_id.clone()),
+        ("SECRET", made.gateway.client_secret.clone()),
+    ];
+    let mut answers = Vec::new();
+    for request in requests() {
+        // Only the port is not the printed one.
+        let request = request.replace("http://127.0.0.1:8080", service.base());
+        let shell = Command::new("bash").arg("-euc").arg(&request).envs(variables.clone()).output().unwrap();
+        assert!(shell.status.success(), "{request}: {}", String::from_utf8_lossy(&shell.stderr));
+        let answer: Value = serde_json::from_slice(&shell.stdout).unwrap_or(Value::Null);
+        if let (Some(plaintext), Some(id)) = (answer["plaintext"].as_str(), answer["id"].as_str()) {
+            variables.extend([("PLAINTEXT", plaintext.to_string()), ("ID", id.to_string())]);
+        }
+        answers.push(answer);
+    }
+    let [issued, before, _, after] = &answers[..] else { panic!("other requests: {answers:?}") };
+    assert_eq!(issued["note"], "ci");
+    assert_eq!(before["active"], true);
+    assert_eq!(before["jti"], issued["id"]);
+    assert_eq!(after, &serde_json::json!({ "active": false }));
+    service.stop().await;
+}
