@@ -5,6 +5,7 @@ use crate::actor::Actor;
 use crate::event::Event;
 use crate::gateway_commands::{ChangeGateway, IssueGatewayToken, RegisterGateway};
 use crate::ids::{GatewayId, OrganizationId, SessionId, TokenId, UserId};
+use crate::members::AddMember;
 use crate::people::{Bootstrap, OpenSession, SetPassword};
 use crate::plaintext::Digest;
 use crate::refusal::Refusal;
@@ -102,6 +103,8 @@ pub enum Action {
     },
     /// Make the first organization, with its owner, its environment and its gateway.
     Bootstrap(Box<Bootstrap>),
+    /// Make an account without a password, as a member.
+    AddMember(AddMember),
     /// Set a user's password and end the user's sessions.
     SetPassword(SetPassword),
     /// Open a session, after a password was checked.

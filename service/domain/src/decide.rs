@@ -7,7 +7,7 @@ use crate::ids::{OrganizationId, TokenId};
 use crate::refusal::Refusal;
 use crate::state::{Clock, State};
 use crate::token::{TokenExpired, change, end, issue, rotate};
-use crate::{gateway_commands, people};
+use crate::{gateway_commands, members, people};
 
 /// What every decision may look at.
 pub struct Context<'a> {
@@ -55,7 +55,11 @@ pub fn decide(context: &Context<'_>) -> Decided {
         // Judged first all the same: a stranger learns nothing about the clocks.
         if !matches!(
             action,
-            Action::Bootstrap(_) | Action::SetPassword(_) | Action::OpenSession(_) | Action::Sweep { .. }
+            Action::Bootstrap(_)
+                | Action::AddMember(_)
+                | Action::SetPassword(_)
+                | Action::OpenSession(_)
+                | Action::Sweep { .. }
         ) {
             context.authority()?;
         }
@@ -78,6 +82,7 @@ pub fn decide(context: &Context<'_>) -> Decided {
         Action::IssueGatewayToken(issue) => gateway_commands::issue_token(context, issue),
         Action::RevokeGatewayToken { gateway, id } => gateway_commands::revoke_token(context, *gateway, *id),
         Action::Bootstrap(bootstrap) => people::bootstrap(context, bootstrap),
+        Action::AddMember(add) => members::add_member(context, add),
         Action::SetPassword(set) => people::set_password(context, set),
         Action::OpenSession(open) => people::open_session(context, open),
         Action::EndSession { id } => people::end_session(context, *id),

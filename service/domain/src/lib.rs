@@ -25,6 +25,7 @@ pub mod decide;
 pub mod fold;
 pub mod gateway_commands;
 pub mod introspection;
+pub mod members;
 pub mod names;
 pub mod people;
 pub mod refusal;

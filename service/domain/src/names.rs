@@ -22,6 +22,8 @@ pub struct Names {
     pub sessions: BTreeSet<SessionId>,
     /// Tokens whose note is compared.
     pub notes_of: BTreeSet<TokenId>,
+    /// E-mail addresses, folded, whose users are to be known.
+    pub sign_in_names: BTreeSet<String>,
     /// Whether it must be known if an organization exists.
     pub initialized: bool,
 }
@@ -64,6 +66,7 @@ impl Names {
             Action::SetPassword(set) => drop(self.users.insert(set.user)),
             Action::OpenSession(open) => drop(self.users.insert(open.user)),
             Action::EndSession { id } => drop(self.sessions.insert(*id)),
+            Action::AddMember(add) => drop(self.sign_in_names.insert(add.email_key.clone())),
             Action::Bootstrap(_) => self.initialized = true,
             Action::IssuePersonal(_) | Action::RegisterGateway(_) => {}
         }

@@ -51,6 +51,9 @@ pub enum Refusal {
     /// An overlap above [`crate::token::rotate::LONGEST_OVERLAP`].
     #[error("an overlap is at most {0} seconds")]
     OverlapTooLong(u32),
+    /// The e-mail address is another account's.
+    #[error("an account has this address already")]
+    AddressTaken,
     /// The organization exists already; `init` makes one only.
     #[error("an organization exists already")]
     AlreadyInitialized(Option<OrganizationId>),

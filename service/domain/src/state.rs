@@ -1,5 +1,6 @@
 //! The entities that events fold into.
 
+use crate::command::Write;
 use crate::gateway::Gateway;
 use crate::ids::{EnvironmentId, GatewayId, OrganizationId, Seq, SessionId, TokenId, UserId, ValueId};
 use crate::organization::{Environment, Organization};
@@ -29,8 +30,29 @@ pub struct State {
     pub tokens: HashMap<TokenId, Token>,
     /// Sessions that actors of this batch presented. Not folded: a session is no event.
     pub sessions: HashMap<SessionId, Session>,
+    /// Whose an e-mail address is, folded, for the addresses that commands name. Not folded from events, which do not
+    /// hold it.
+    pub sign_in_names: HashMap<String, UserId>,
     /// Personal values that a command must be compared with. Not folded.
     pub values: HashMap<ValueId, Value>,
+}
+
+impl State {
+    /// Takes in what a command stores beside the log, so that the next command of the batch sees it: a session that has
+    /// just ended acts no more.
+    pub fn write(&mut self, write: &Write) {
+        match write {
+            Write::Value { value, .. } => drop(self.values.insert(value.id, value.clone())),
+            Write::SignInName { user, key } => drop(self.sign_in_names.insert(key.clone(), *user)),
+            Write::PasswordHash { .. } => {}
+            Write::OpenSession(open) => {
+                let session = Session { user: open.user, expires_at: open.expires_at };
+                self.sessions.insert(open.id, session);
+            }
+            Write::EndSession(id) => drop(self.sessions.remove(id)),
+            Write::EndSessionsOf(user) => self.sessions.retain(|_, session| session.user != *user),
+        }
+    }
 }
 
 /// A session as the store has it. An ended one is not there.

@@ -311,6 +311,7 @@ impl Batch<'_> {
         };
         let Effects { events, writes } = effects;
         self.append(state, &command.actor, command.request_id, events)?;
+        writes.iter().for_each(|write| state.write(write));
         self.writes.extend(writes);
         if let Some(key) = key {
             self.known.insert(key.key, beside::Remembered::new(key.body, answer));

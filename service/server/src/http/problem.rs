@@ -130,6 +130,7 @@ impl From<Refusal> for Problem {
             Refusal::AlreadyInitialized(_) => {
                 conflict("already-initialized", "An organization exists already")
             }
+            Refusal::AddressTaken => conflict("address-taken", "The address is taken"),
             Refusal::ChangedMeanwhile => Self::new(
                 StatusCode::PRECONDITION_FAILED,
                 "changed-meanwhile",

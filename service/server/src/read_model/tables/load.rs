@@ -36,6 +36,7 @@ pub async fn named(
     load_users(connection, &mut state, names).await?;
     load_organizations(connection, &mut state, names).await?;
     load_sessions(connection, &mut state, names).await?;
+    load_sign_in_names(connection, &mut state, names).await?;
     load_notes(connection, &mut state, names).await?;
     load_due(connection, &mut state, now).await?;
     Ok(state)
@@ -169,6 +170,22 @@ async fn load_sessions(
     for row in sqlx::query(sql).bind(&ids).fetch_all(connection).await? {
         let session = Session { user: UserId(row.try_get(1)?), expires_at: from_sql(row.try_get(2)?) };
         state.sessions.insert(SessionId(row.try_get(0)?), session);
+    }
+    Ok(())
+}
+
+async fn load_sign_in_names(
+    connection: &mut PgConnection,
+    state: &mut State,
+    names: &Names,
+) -> Result<(), LoadError> {
+    let keys: Vec<&str> = names.sign_in_names.iter().map(String::as_str).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let sql = "SELECT key, user_id FROM sign_in_names WHERE key = ANY($1)";
+    for row in sqlx::query(sql).bind(&keys).fetch_all(&mut *connection).await? {
+        state.sign_in_names.insert(row.try_get(0)?, UserId(row.try_get(1)?));
     }
     Ok(())
 }

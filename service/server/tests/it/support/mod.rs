@@ -1,5 +1,7 @@
 //! A service with a private PostgreSQL, an organization, and people who talk to it over HTTP.
 
+pub(crate) mod people;
+
 use counterfoil::app::App;
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
@@ -53,14 +55,19 @@ impl Service {
             draining,
         ));
         let service = Self { made, database, base, drain, edge, writer, _directory: directory };
-        for _ in 0..200 {
-            let (status, _) = service.call(Method::GET, "/v1/token", &service.made.owner.token, None).await;
-            if status == StatusCode::OK {
-                break;
+        service.until_known(&service.made.owner.token).await;
+        service
+    }
+
+    /// Waits until a token that another process issued is known here.
+    pub(crate) async fn until_known(&self, token: &str) {
+        for _ in 0..250 {
+            if self.call(Method::GET, "/v1/token", token, None).await.0 == StatusCode::OK {
+                return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        service
+        panic!("the token did not become known");
     }
 
     /// Where it listens: scheme, host and port.

@@ -1,0 +1,101 @@
+//! More people than the owner, made by the writer's own code beside the running service.
+
+use super::Service;
+use counterfoil::clock::{Clock, random};
+use counterfoil::event_log::batch::{self, Input, Refused, Reply};
+use counterfoil::init::hash;
+use counterfoil::read_model::tables::beside::folded;
+use counterfoil_domain::actor::Actor;
+use counterfoil_domain::command::{Action, Command};
+use counterfoil_domain::decide::Limits;
+use counterfoil_domain::ids::{SessionId, TokenId, UserId, ValueId};
+use counterfoil_domain::members::AddMember;
+use counterfoil_domain::people::{OpenSession, SetPassword};
+use counterfoil_domain::plaintext::{Digest, Plaintext};
+use counterfoil_domain::role::Role;
+use counterfoil_domain::token::issue::IssuePersonal;
+use counterfoil_domain::value::Value;
+use sqlx::ConnectOptions;
+
+/// Somebody with a personal token of no expiry.
+pub(crate) struct Person {
+    /// Who.
+    pub(crate) user: UserId,
+    /// Its token's id.
+    pub(crate) token: TokenId,
+    /// Its token.
+    pub(crate) plaintext: String,
+}
+
+/// A command of `actor`'s in the service's organization.
+pub(crate) fn command(service: &Service, actor: &Actor, action: Action) -> Command {
+    let organization = service.made.organization.id;
+    Command { actor: actor.clone(), request_id: Clock::system().uuid(), organization, action }
+}
+
+/// Has commands decided in one batch, as another process would.
+pub(crate) async fn commit(service: &Service, commands: &[Command]) -> Vec<Result<Reply, Refused>> {
+    let mut connection = service.database.options.connect().await.unwrap();
+    let commands: Vec<_> = commands.iter().map(|command| (command, None)).collect();
+    let clock = Clock::system();
+    let input = Input {
+        commands: &commands,
+        clock: &clock,
+        clock_is_steady: true,
+        limits: Limits::default(),
+        faults: None,
+    };
+    batch::run(&mut connection, &input).await.unwrap().replies
+}
+
+/// A command that makes a member.
+pub(crate) fn add_member(user: UserId, email: &str, role: Role) -> Action {
+    let value = Value { id: ValueId(Clock::system().uuid()), salt: random(), text: email.into() };
+    Action::AddMember(AddMember { user, email: value, email_key: folded(email), number: 7, role })
+}
+
+/// A member with a token, which the running service knows.
+pub(crate) async fn person(service: &Service, email: &str, role: Role) -> Person {
+    let clock = Clock::system();
+    let operator = Actor::Operator { command: "test".into() };
+    let user = UserId(clock.uuid());
+    let (session, token) = (SessionId(clock.uuid()), TokenId(clock.uuid()));
+    let made = [
+        command(service, &operator, add_member(user, email, role)),
+        command(
+            service,
+            &operator,
+            Action::SetPassword(SetPassword { user, hash: hash("correct horse battery").unwrap() }),
+        ),
+    ];
+    assert!(commit(service, &made).await.iter().all(Result::is_ok));
+    let sql = "SELECT password_set FROM users WHERE id = $1";
+    let password_set: i64 =
+        sqlx::query_scalar(sql).bind(user.0).fetch_one(&service.database.pool).await.unwrap();
+    let open = OpenSession {
+        id: session,
+        user,
+        digest: Digest(random()),
+        expires_at: clock.now().plus_seconds(600),
+        password_set: password_set as u64,
+    };
+    let secret = Plaintext::mint("cf_pat_", &random());
+    let issue = IssuePersonal {
+        id: token,
+        digest: secret.digest(),
+        hint: secret.hint("cf_pat_"),
+        scopes: None,
+        expires_at: None,
+        note: None,
+    };
+    let actor = Actor::Session { session_id: session, user_id: user };
+    let made = [
+        command(service, &operator, Action::OpenSession(open)),
+        command(service, &actor, Action::IssuePersonal(issue)),
+        command(service, &actor, Action::EndSession { id: session }),
+    ];
+    assert!(commit(service, &made).await.iter().all(Result::is_ok));
+    let person = Person { user, token, plaintext: secret.into_shown() };
+    service.until_known(&person.plaintext).await;
+    person
+}
