@@ -28,8 +28,7 @@ fn value(clock: &Clock, text: &str) -> Value {
 
 #[tokio::test]
 async fn a_first_token_is_active_until_it_is_revoked() {
-    let data = tempfile::tempdir_in("/var/tmp").unwrap();
-    std::fs::set_permissions(data.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let data = support::Scratch::new();
     let (clock, config) = (Clock::system(), Config::default());
     let database = Database::open(None, data.path(), &|_| {}).await.unwrap();
     let (app, task) = App::start(&config, &database, clock.clone(), None, &|_| {}).await.unwrap();

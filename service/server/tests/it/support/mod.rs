@@ -1,6 +1,9 @@
 //! A service with a private PostgreSQL, an organization, and people who talk to it over HTTP.
 
 pub(crate) mod people;
+mod scratch;
+
+pub(crate) use scratch::Scratch;
 
 use counterfoil::app::App;
 use counterfoil::clock::Clock;
@@ -14,14 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A directory that the account which PostgreSQL runs as can reach.
-pub(crate) fn reachable_directory() -> tempfile::TempDir {
-    let parent = tempfile::tempdir_in("/var/tmp").unwrap();
-    std::fs::set_permissions(parent.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    parent
-}
-
-/// A running service. End it with [`Service::stop`].
+/// A running service. End it with [`Service::stop`]; a test that panics before leaves nothing running either.
 pub(crate) struct Service {
     /// What `init` printed.
     pub(crate) made: Printed,
@@ -31,13 +27,13 @@ pub(crate) struct Service {
     drain: watch::Sender<bool>,
     edge: JoinHandle<()>,
     writer: JoinHandle<()>,
-    _directory: tempfile::TempDir,
+    _directory: Scratch,
 }
 
 impl Service {
     /// Starts one.
     pub(crate) async fn start() -> Self {
-        let directory = reachable_directory();
+        let directory = Scratch::new();
         let database = Database::open(None, directory.path(), &|_| {}).await.unwrap();
         let clock = Clock::system();
         let (app, writer) =

@@ -1,0 +1,77 @@
+//! A directory for a test's data, which leaves nothing behind, whatever became of the test.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A directory that the account which PostgreSQL runs as can reach. Dropping it ends every server that works in it
+/// and removes it, so that a test which panicked leaves neither processes nor files.
+pub(crate) struct Scratch {
+    directory: tempfile::TempDir,
+}
+
+impl Scratch {
+    /// Makes one.
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("counterfoil-test-").tempdir_in("/var/tmp").unwrap();
+        std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        Self { directory }
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The processes that work in it: PostgreSQL's all do, since their working directory is the cluster.
+    pub(crate) fn processes(&self) -> Vec<Pid> {
+        processes_in(self.path())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let sockets = socket_dirs(self.path());
+        // At SIGQUIT a server ends at once, but takes its shared memory with it, which after SIGKILL would stay.
+        let started = Instant::now();
+        for round in 0.. {
+            let left = self.processes();
+            if left.is_empty() || started.elapsed() > Duration::from_secs(15) {
+                break;
+            }
+            let harder = started.elapsed() > Duration::from_secs(5);
+            for pid in left.into_iter().filter(|_| round == 0 || harder) {
+                let _ = kill(pid, if harder { Signal::SIGKILL } else { Signal::SIGQUIT });
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for socket in sockets {
+            let _ = std::fs::remove_dir_all(socket);
+        }
+    }
+}
+
+/// Processes that live and whose working directory lies in a directory.
+fn processes_in(directory: &Path) -> Vec<Pid> {
+    let Ok(directory) = directory.canonicalize() else { return Vec::new() };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // What ended but was not collected yet has no working directory any more.
+    let inside = |pid: &i32| {
+        std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&directory))
+    };
+    numbers.filter(inside).map(Pid::from_raw).collect()
+}
+
+/// The socket directories of the clusters below a directory, as their servers wrote them down.
+fn socket_dirs(directory: &Path) -> Vec<PathBuf> {
+    let below = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let clusters = below.map(|entry| entry.path()).chain([directory.to_path_buf()]);
+    let named = clusters.flat_map(|path| [path.clone(), path.join("postgres")]).filter_map(|cluster| {
+        let file = std::fs::read_to_string(cluster.join("postmaster.pid")).ok()?;
+        file.lines().nth(4).map(PathBuf::from)
+    });
+    named.filter(|path| path.starts_with("/tmp/") && path.components().count() > 2).collect()
+}
