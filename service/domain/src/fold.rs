@@ -8,8 +8,10 @@ use crate::organization::{
     Environment, EnvironmentCreated, MemberAdded, Membership, Organization, OrganizationCreated,
 };
 use crate::state::State;
-use crate::token::{Ended, HowEnded, Kind, Owner, Previous, Token, TokenIssued, TokenRotated, TokenScoped};
-use crate::user::{StandingToken, User, UserCreated};
+use crate::token::{
+    Ended, HowEnded, Kind, Owner, Previous, PreviousEnded, Token, TokenIssued, TokenRotated, TokenScoped,
+};
+use crate::user::{STANDING_TOKENS, StandingToken, User, UserCreated};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The event does not fit the state: the log or the state is damaged, or something was not loaded. Nothing may go
@@ -52,15 +54,19 @@ pub fn fold(state: &mut State, recorded: &Recorded) -> Result<(), FoldError> {
         return Err(FoldError::Sequence { head: state.head, found: seq });
     }
     match &recorded.event {
-        Event::OrganizationCreated(body) => organization_created(state, seq, body),
-        Event::EnvironmentCreated(body) => environment_created(state, seq, organization_of(recorded)?, body),
-        Event::UserCreated(body) => user_created(state, seq, body),
+        Event::OrganizationCreated(body) => organization_created(state, seq, body)?,
+        Event::EnvironmentCreated(body) => {
+            environment_created(state, seq, organization_of(state, recorded)?, body)?
+        }
+        Event::UserCreated(body) => user_created(state, seq, body)?,
         Event::PasswordSet(body) => {
             let user = user(state, seq, body.user_id)?;
             (user.password_set, user.seq) = (seq, seq);
         }
-        Event::MemberAdded(body) => member_added(state, seq, organization_of(recorded)?, body)?,
-        Event::GatewayRegistered(body) => gateway_registered(state, seq, organization_of(recorded)?, body),
+        Event::MemberAdded(body) => member_added(state, seq, organization_of(state, recorded)?, body)?,
+        Event::GatewayRegistered(body) => {
+            gateway_registered(state, seq, organization_of(state, recorded)?, body)?
+        }
         Event::GatewayChanged(body) => gateway_changed(state, seq, body)?,
         Event::GatewayRemoved(body) => gateway_removed(state, recorded, body.id)?,
         Event::TokenIssued(body) => token_issued(state, recorded, body)?,
@@ -73,7 +79,7 @@ pub fn fold(state: &mut State, recorded: &Recorded) -> Result<(), FoldError> {
             end_previous(token, seq);
         }
         Event::TokenEnabled(body) => standing(state, seq, body.id)?.disabled = false,
-        Event::PreviousEnded(body) => end_previous(standing(state, seq, body.id)?, seq),
+        Event::PreviousEnded(body) => previous_ended(state, seq, body)?,
         Event::TokenExpired(body) => end(state, recorded, body.id, HowEnded::Expired)?,
         Event::TokenRevoked(body) => end(state, recorded, body.id, HowEnded::Revoked)?,
         Event::TokensRevokedAll(body) => revoked_all(state, recorded, body.user_id)?,
@@ -86,8 +92,16 @@ fn missing(seq: Seq, kind: &str, id: impl std::fmt::Display) -> FoldError {
     FoldError::Missing { seq, what: format!("{kind} {id}") }
 }
 
-fn organization_of(recorded: &Recorded) -> Result<OrganizationId, FoldError> {
-    recorded.organization.ok_or(FoldError::Impossible { seq: recorded.seq, why: "it names no organization" })
+/// The organization that the event belongs to, which must be there.
+fn organization_of(state: &State, recorded: &Recorded) -> Result<OrganizationId, FoldError> {
+    let seq = recorded.seq;
+    let id = recorded.organization.ok_or(FoldError::Impossible { seq, why: "it names no organization" })?;
+    if state.organizations.contains_key(&id) { Ok(id) } else { Err(missing(seq, "organization", id)) }
+}
+
+/// Nothing comes into being twice. What was there before is handed over by a map's `insert`.
+fn new<T>(seq: Seq, before: Option<T>, why: &'static str) -> Result<(), FoldError> {
+    if before.is_none() { Ok(()) } else { Err(FoldError::Impossible { seq, why }) }
 }
 
 fn user(state: &mut State, seq: Seq, id: UserId) -> Result<&mut User, FoldError> {
@@ -96,6 +110,15 @@ fn user(state: &mut State, seq: Seq, id: UserId) -> Result<&mut User, FoldError>
 
 fn gateway(state: &mut State, seq: Seq, id: GatewayId) -> Result<&mut Gateway, FoldError> {
     state.gateways.get_mut(&id).ok_or_else(|| missing(seq, "gateway", id))
+}
+
+/// The gateway of an event that only a present one can have.
+fn present(state: &mut State, seq: Seq, id: GatewayId) -> Result<&mut Gateway, FoldError> {
+    let gateway = gateway(state, seq, id)?;
+    if gateway.removed.is_some() {
+        return Err(FoldError::Impossible { seq, why: "a removed gateway stays as it was" });
+    }
+    Ok(gateway)
 }
 
 /// The token of an event that only a standing one can have.
@@ -108,19 +131,24 @@ fn standing(state: &mut State, seq: Seq, id: TokenId) -> Result<&mut Token, Fold
     Ok(token)
 }
 
-fn organization_created(state: &mut State, seq: Seq, body: &OrganizationCreated) {
+fn organization_created(state: &mut State, seq: Seq, body: &OrganizationCreated) -> Result<(), FoldError> {
     let organization =
         Organization { id: body.id, number: body.number, name: body.name, revoked_all: 0, seq };
-    state.organizations.insert(body.id, organization);
     state.initialized = true;
+    new(seq, state.organizations.insert(body.id, organization), "its organization was created before")
 }
 
-fn environment_created(state: &mut State, seq: Seq, organization: OrganizationId, body: &EnvironmentCreated) {
+fn environment_created(
+    state: &mut State,
+    seq: Seq,
+    organization: OrganizationId,
+    body: &EnvironmentCreated,
+) -> Result<(), FoldError> {
     let environment = Environment { id: body.id, number: body.number, organization, name: body.name, seq };
-    state.environments.insert(body.id, environment);
+    new(seq, state.environments.insert(body.id, environment), "its environment was created before")
 }
 
-fn user_created(state: &mut State, seq: Seq, body: &UserCreated) {
+fn user_created(state: &mut State, seq: Seq, body: &UserCreated) -> Result<(), FoldError> {
     let user = User {
         id: body.id,
         email: body.email,
@@ -129,7 +157,7 @@ fn user_created(state: &mut State, seq: Seq, body: &UserCreated) {
         standing: BTreeMap::new(),
         seq,
     };
-    state.users.insert(body.id, user);
+    new(seq, state.users.insert(body.id, user), "its user was created before")
 }
 
 fn member_added(
@@ -145,7 +173,12 @@ fn member_added(
     Ok(())
 }
 
-fn gateway_registered(state: &mut State, seq: Seq, organization: OrganizationId, body: &GatewayRegistered) {
+fn gateway_registered(
+    state: &mut State,
+    seq: Seq,
+    organization: OrganizationId,
+    body: &GatewayRegistered,
+) -> Result<(), FoldError> {
     let gateway = Gateway {
         id: body.id,
         organization,
@@ -156,11 +189,11 @@ fn gateway_registered(state: &mut State, seq: Seq, organization: OrganizationId,
         removed: None,
         seq,
     };
-    state.gateways.insert(body.id, gateway);
+    new(seq, state.gateways.insert(body.id, gateway), "its gateway was registered before")
 }
 
 fn gateway_changed(state: &mut State, seq: Seq, body: &GatewayChanged) -> Result<(), FoldError> {
-    let gateway = gateway(state, seq, body.id)?;
+    let gateway = present(state, seq, body.id)?;
     if let Some(name) = body.name {
         gateway.name = name;
     }
@@ -172,7 +205,7 @@ fn gateway_changed(state: &mut State, seq: Seq, body: &GatewayChanged) -> Result
 }
 
 fn gateway_removed(state: &mut State, recorded: &Recorded, id: GatewayId) -> Result<(), FoldError> {
-    let gateway = gateway(state, recorded.seq, id)?;
+    let gateway = present(state, recorded.seq, id)?;
     (gateway.removed, gateway.seq) = (Some(recorded.seq), recorded.seq);
     for token in gateway.standing.clone() {
         end(state, recorded, token, HowEnded::Revoked)?;
@@ -186,11 +219,17 @@ fn token_issued(state: &mut State, recorded: &Recorded, body: &TokenIssued) -> R
         Owner::User(id) => {
             let user = user(state, seq, id)?;
             let slot = user.free_slot();
+            if usize::from(slot) >= STANDING_TOKENS {
+                return Err(FoldError::Impossible {
+                    seq,
+                    why: "no place is free for another token of its user",
+                });
+            }
             user.standing.insert(slot, StandingToken { id: body.id, expires_at: body.expires_at });
             Some(slot)
         }
         Owner::Gateway(id) => {
-            gateway(state, seq, id)?.standing.insert(body.id);
+            present(state, seq, id)?.standing.insert(body.id);
             None
         }
     };
@@ -201,10 +240,8 @@ fn token_issued(state: &mut State, recorded: &Recorded, body: &TokenIssued) -> R
     if !fits {
         return Err(FoldError::Impossible { seq, why: "its owner cannot have a token of its kind" });
     }
-    if state.tokens.insert(body.id, issued(recorded, body, slot)).is_some() {
-        return Err(FoldError::Impossible { seq, why: "a token of this id was issued before" });
-    }
-    Ok(())
+    let before = state.tokens.insert(body.id, issued(recorded, body, slot));
+    new(seq, before, "a token of this id was issued before")
 }
 
 fn issued(recorded: &Recorded, body: &TokenIssued, slot: Option<u16>) -> Token {
@@ -270,8 +307,13 @@ fn token_rotated(state: &mut State, seq: Seq, body: &TokenRotated) -> Result<(),
     if body.generation != token.generation + 1 {
         return Err(FoldError::Impossible { seq, why: "a plaintext's number is one above the one before" });
     }
-    if !body.keeps_previous {
-        let ends_at = body.previous_ends_at.unwrap_or(crate::timestamp::Timestamp::from_micros(0));
+    let ends_at = body.previous_ends_at.unwrap_or(crate::timestamp::Timestamp::from_micros(0));
+    if body.keeps_previous {
+        let kept = token.previous.as_mut().filter(|previous| previous.ended.is_none());
+        let kept =
+            kept.ok_or(FoldError::Impossible { seq, why: "no earlier plaintext is there to be kept" })?;
+        (kept.ends_at, kept.until_used) = (ends_at, body.until_used);
+    } else {
         token.previous = Some(Previous {
             digest: token.digest,
             hint: token.hint.clone(),
@@ -285,6 +327,16 @@ fn token_rotated(state: &mut State, seq: Seq, body: &TokenRotated) -> Result<(),
     token.expires_at = body.expires_at;
     let (owner, slot, expires_at) = (token.owner, token.slot, token.expires_at);
     note_expiry(state, seq, owner, slot, expires_at)
+}
+
+fn previous_ended(state: &mut State, seq: Seq, body: &PreviousEnded) -> Result<(), FoldError> {
+    let token = standing(state, seq, body.id)?;
+    let known = token.previous.as_ref().is_some_and(|previous| previous.generation == body.generation);
+    if !known {
+        return Err(FoldError::Impossible { seq, why: "its plaintext is not the earlier one" });
+    }
+    end_previous(token, seq);
+    Ok(())
 }
 
 fn end_previous(token: &mut Token, seq: Seq) {

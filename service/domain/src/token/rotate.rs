@@ -104,24 +104,25 @@ fn overlap(
 ) -> Result<(Option<Timestamp>, bool, bool), Refusal> {
     let now = context.clock.latest();
     let by_own_expiry = |at: Timestamp| token.expires_at.map_or(at, |own| own.min(at));
+    if matches!(asked, Overlap::Seconds(seconds) if seconds > LONGEST_OVERLAP) {
+        return Err(Refusal::OverlapTooLong(LONGEST_OVERLAP));
+    }
     // A disabled token's present plaintext does not work, so nothing is to go on working.
     if token.disabled {
         return Ok((None, false, false));
     }
-    match asked {
-        Overlap::UntilUsed => {
-            let unused = token.previous.as_ref().filter(|p| !used && p.until_used && p.works(now));
-            Ok(match unused {
-                Some(previous) => (Some(previous.ends_at), true, true),
-                None => (Some(by_own_expiry(now.plus_seconds(UNTIL_USED_LIMIT))), true, false),
-            })
+    // A successor that was never used may have been lost with its answer: it is replaced, and the plaintext that
+    // its holder does have goes on working, never longer than it would have.
+    let unused = token.previous.as_ref().filter(|p| !used && p.until_used && p.works(now));
+    Ok(match (asked, unused) {
+        (Overlap::UntilUsed, Some(previous)) => (Some(previous.ends_at), true, true),
+        (Overlap::UntilUsed, None) => (Some(by_own_expiry(now.plus_seconds(UNTIL_USED_LIMIT))), true, false),
+        (Overlap::Seconds(0), _) => (None, false, false),
+        (Overlap::Seconds(seconds), Some(previous)) => {
+            (Some(previous.ends_at.min(now.plus_seconds(seconds.into()))), false, true)
         }
-        Overlap::Seconds(0) => Ok((None, false, false)),
-        Overlap::Seconds(seconds) if seconds > LONGEST_OVERLAP => {
-            Err(Refusal::OverlapTooLong(LONGEST_OVERLAP))
+        (Overlap::Seconds(seconds), None) => {
+            (Some(by_own_expiry(now.plus_seconds(seconds.into()))), false, false)
         }
-        Overlap::Seconds(seconds) => {
-            Ok((Some(by_own_expiry(now.plus_seconds(seconds.into()))), false, false))
-        }
-    }
+    })
 }

@@ -1,0 +1,117 @@
+//! Ending for good needs two clocks; while they cannot be trusted, only what narrows is decided.
+
+use crate::history::{
+    History, at, begun, bootstrap, digest, gateway, given, holder, issue, nothing, operator, scopes, session,
+    session_id, token, user, value,
+};
+use counterfoil_domain::actor::Actor;
+use counterfoil_domain::command::{Action, SecretText};
+use counterfoil_domain::people::{OpenSession, SetPassword};
+use counterfoil_domain::refusal::Refusal;
+use counterfoil_domain::token::change::ChangeToken;
+use counterfoil_domain::token::issue::IssuePersonal;
+use counterfoil_domain::token::rotate::{Overlap, Rotate};
+
+fn expiring() -> History {
+    given([Action::IssuePersonal(IssuePersonal { expires_at: Some(at(60)), ..issue(1) })])
+}
+
+/// Anything that appends what is due.
+fn anything() -> Action {
+    Action::Sweep { tokens: vec![token(1)] }
+}
+
+fn after(database: i64, node: i64, trusted: bool) -> History {
+    let mut history = expiring();
+    (history.clock.database, history.clock.node, history.clock.trusted) = (at(database), at(node), trusted);
+    history
+}
+
+#[test]
+fn what_expired_by_one_clock_is_denied_and_not_ended() {
+    for (database, node) in [(60, 59), (59, 60)] {
+        let mut history = after(database, node, true);
+        history.run(Actor::System, anything());
+        assert!(history.token(1).stands());
+        history.clone().when(holder(1, 1), Action::IssuePersonal(issue(2))).refused(Refusal::Unauthenticated);
+        history.when(session(1), Action::Enable { id: token(1) }).refused(Refusal::Ended);
+    }
+    let mut history = after(60, 60, true);
+    history.run(Actor::System, anything());
+    assert_eq!(history.names_after(9), ["token.expired"]);
+}
+
+#[test]
+fn nothing_ends_for_good_by_clocks_that_are_not_trusted() {
+    let mut history = after(3600, 3600, false);
+    history.run(Actor::System, anything());
+    history.run(session(1), Action::Disable { id: token(0), reason: None });
+    assert!(history.token(1).stands());
+    // They are right again, and so is everything.
+    (history.clock.database, history.clock.node, history.clock.trusted) = (at(10), at(10), true);
+    history.run(Actor::System, anything());
+    assert_eq!(history.works(&digest(1)), Some(token(1)));
+}
+
+#[test]
+fn only_what_narrows_is_decided_by_clocks_that_are_not_trusted() {
+    let change = || ChangeToken { id: token(1), if_match: None, note: None, scopes: None, expires_at: None };
+    let narrows = [
+        Action::ChangeToken(ChangeToken { scopes: Some(scopes(&["read"])), ..change() }),
+        Action::Disable { id: token(1), reason: None },
+        Action::Revoke { id: token(1), reason: None },
+        Action::RevokeAll { reason: None, sessions: true },
+        Action::RevokeHeld { id: token(1), digest: digest(1) },
+        Action::RemoveGateway { id: gateway(1) },
+        Action::RevokeGatewayToken { gateway: gateway(1), id: token(0xFFFF) },
+        Action::EndSession { id: session_id(1) },
+    ];
+    for action in narrows {
+        let holder = Actor::Holder { token_id: token(1) };
+        let actor = if matches!(action, Action::RevokeHeld { .. }) { holder } else { session(1) };
+        after(0, 9, false).when(actor, action).happens();
+    }
+    let rotate = Rotate {
+        id: token(1),
+        generation: 1,
+        if_match: None,
+        digest: digest(2),
+        hint: String::new(),
+        expires_at: None,
+        overlap: Overlap::Seconds(0),
+    };
+    let open = OpenSession {
+        id: session_id(5),
+        user: user(1),
+        digest: digest(5),
+        expires_at: at(1000),
+        password_set: 3,
+    };
+    let set = SetPassword { user: user(1), hash: SecretText("new".into()) };
+    let refused = [
+        (session(1), Action::IssuePersonal(issue(2))),
+        (session(1), Action::Rotate(rotate)),
+        (session(1), Action::Enable { id: token(1) }),
+        (session(1), Action::ChangeToken(ChangeToken { note: Some(Some(value(9, "n"))), ..change() })),
+        (Actor::System, Action::OpenSession(open)),
+        (operator(), Action::SetPassword(set)),
+        (Actor::System, anything()),
+    ];
+    for (actor, action) in refused {
+        after(0, 9, false).when(actor, action).refused(Refusal::ClockUntrusted);
+    }
+}
+
+#[test]
+fn the_log_does_not_begin_by_clocks_that_are_not_trusted() {
+    let mut history = nothing();
+    history.clock.trusted = false;
+    history.when(operator(), Action::Bootstrap(Box::new(bootstrap()))).refused(Refusal::ClockUntrusted);
+}
+
+#[test]
+fn a_stranger_learns_nothing_about_the_clocks() {
+    let mut history = begun().and(session(1), Action::Revoke { id: token(0), reason: None });
+    history.clock.trusted = false;
+    history.when(holder(0, 1), Action::IssuePersonal(issue(2))).refused(Refusal::Unauthenticated);
+}
