@@ -89,14 +89,14 @@ impl DigestIndex {
         let user = (profile.kind == Kind::Personal).then(|| directory.user(record.owner).id);
         Some(Presented {
             token: record.id,
-            generation: record.generation,
+            generation: record.marks.generation(),
             kind: profile.kind,
             user,
             home: profile.home,
             scopes: profile.scopes.clone(),
             since: record.since,
             works: record.works(now),
-            awaits_first_use: record.awaits_first_use,
+            awaits_first_use: record.marks.awaits_first_use(),
         })
     }
 
@@ -163,7 +163,7 @@ impl DigestIndex {
             sub,
             username: &user.email,
             token_type: "Bearer",
-            iat: record.issued_at,
+            iat: record.issued_at.into(),
             exp: (record.ends_at != i64::MAX).then(|| Timestamp::from_micros(record.ends_at).unix_seconds()),
             iss: issuer,
             jti: record.id.0.hyphenated().encode_lower(jti),
@@ -177,9 +177,9 @@ impl DigestIndex {
         }
         Introspected::Active(Use {
             token: record.id,
-            generation: record.generation,
+            generation: record.marks.generation(),
             home: profile.home,
-            ends_earlier: record.awaits_first_use,
+            ends_earlier: record.marks.awaits_first_use(),
         })
     }
 }

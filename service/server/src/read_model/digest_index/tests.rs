@@ -1,0 +1,116 @@
+//! The index against what it is to hold, through many changes.
+
+use super::*;
+use counterfoil_domain::ids::{OrganizationId, TokenId, UserId};
+use counterfoil_domain::scope::Scopes;
+use counterfoil_domain::token::{Ended, HowEnded, Kind, Previous};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// The `n`th digest: of few different ones, so that many share a shard.
+fn digest(n: u32) -> Digest {
+    Digest::of(&n.to_be_bytes())
+}
+
+fn token(n: u32) -> Token {
+    Token {
+        id: TokenId(Uuid::from_u128(n.into())),
+        kind: Kind::Personal,
+        owner: Owner::User(UserId(Uuid::from_u128(u128::from(n) % 7))),
+        home: OrganizationId(Uuid::from_u128(1)),
+        digest: digest(n),
+        hint: String::new(),
+        generation: 1,
+        scopes: Scopes::read_write(),
+        expires_at: None,
+        note: None,
+        issued_by: None,
+        since: u64::from(n),
+        issued_at: Timestamp::from_micros(0),
+        issued_seq: u64::from(n),
+        disabled: false,
+        slot: None,
+        previous: None,
+        ended: None,
+        seq: u64::from(n),
+    }
+}
+
+fn rotated(mut token: Token, n: u32, overlap: bool) -> Token {
+    let earlier = token.digest;
+    token.generation += 1;
+    token.digest = digest(n);
+    token.previous = Some(Previous {
+        digest: earlier,
+        hint: String::new(),
+        generation: token.generation - 1,
+        ends_at: Timestamp::from_micros(i64::MAX - 1),
+        until_used: false,
+        ended: (!overlap).then_some(1),
+    });
+    token
+}
+
+/// Checks that each digest leads to the generation that it is to lead to, and that nothing else is there.
+fn check(index: &DigestIndex, expected: &BTreeMap<u32, (TokenId, u32)>, all: u32) {
+    for n in 0..all {
+        let found = index.record(&digest(n)).map(|record| (record.id, record.marks.generation()));
+        assert_eq!(found, expected.get(&n).copied(), "{n}");
+    }
+    assert_eq!(index.len(), expected.len());
+}
+
+#[test]
+fn a_digest_leads_where_it_should_through_a_thousand_changes() {
+    let index = DigestIndex::new([7, 11]);
+    let mut expected = BTreeMap::new();
+    let mut tokens: Vec<Token> = (0..3000).map(token).collect();
+    for (n, token) in (0u32..).zip(&tokens) {
+        index.put_token(token);
+        index.put_token(token);
+        expected.insert(n, (token.id, 1));
+    }
+    check(&index, &expected, 6000);
+    // A third is rotated with an overlap, a third without, a third ends.
+    for n in 0..3000u32 {
+        let token = &mut tokens[n as usize];
+        match n % 3 {
+            0 => {
+                *token = rotated(token.clone(), 3000 + n, true);
+                expected.insert(3000 + n, (token.id, 2));
+            }
+            1 => {
+                *token = rotated(token.clone(), 3000 + n, false);
+                expected.remove(&n);
+                expected.insert(3000 + n, (token.id, 2));
+            }
+            _ => {
+                token.ended = Some(Ended { seq: 1, at: Timestamp::from_micros(0), how: HowEnded::Revoked });
+                expected.remove(&n);
+            }
+        }
+        index.put_token(token);
+    }
+    check(&index, &expected, 6000);
+    // What was in an overlap ends with both; the places are taken again.
+    for n in (0..3000u32).step_by(3) {
+        tokens[n as usize].ended =
+            Some(Ended { seq: 1, at: Timestamp::from_micros(0), how: HowEnded::Expired });
+        index.put_token(&tokens[n as usize]);
+        expected.remove(&n);
+        expected.remove(&(3000 + n));
+        let again = token(9000 + n);
+        index.put_token(&again);
+    }
+    assert_eq!(index.len(), expected.len() + 1000);
+}
+
+#[test]
+fn a_million_tokens_take_at_most_120_bytes_each() {
+    let index = DigestIndex::new([7, 11]);
+    // An eighth of a million: its tables are as full as those of a million, so a token takes as much.
+    let count = 125_000;
+    (0..count).for_each(|n| index.put_token(&token(n)));
+    let each = index.memory_bytes() as f64 / f64::from(count);
+    assert!(each <= 120.0, "{each} bytes a token");
+}
