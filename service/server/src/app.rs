@@ -5,6 +5,9 @@ use crate::config::Config;
 use crate::event_log::session::{Session, SessionError};
 use crate::event_log::steps::Faults;
 use crate::event_log::writer::{Parts, Writer};
+use crate::ops::drain::Drain;
+use crate::ops::metrics::{Metrics, Sampled};
+use crate::ops::rates::Rates;
 use crate::postgres::connect::Database;
 use crate::read_model::applier::{Applier, ApplyError};
 use crate::read_model::digest_index::{DigestIndex, Use};
@@ -14,9 +17,10 @@ use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::decide::Limits;
 use counterfoil_domain::plaintext::{Plaintext, Prefixes};
 use counterfoil_domain::token::Kind;
+use ipnet::IpNet;
 use sqlx::PgPool;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -39,6 +43,14 @@ pub struct App {
     pub issuer: Arc<str>,
     /// The prefixes of plaintexts.
     pub prefixes: Arc<Prefixes>,
+    /// What Prometheus reads.
+    pub metrics: Arc<Metrics>,
+    /// Rate limits.
+    pub rates: Arc<Rates>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// Whether the service is about to stop.
+    pub drain: Drain,
 }
 
 /// Why the service cannot start.
@@ -78,7 +90,9 @@ impl App {
         tokio::time::sleep(fenced_until.saturating_sub(clock.boottime())).await;
         let freshness = Arc::new(Freshness::default());
         let applied = applier.applied_handle();
+        let metrics = Arc::new(Metrics::default());
         let parts = Parts {
+            metrics: metrics.writer(),
             connect: database.options.clone(),
             applier,
             freshness: freshness.clone(),
@@ -96,6 +110,10 @@ impl App {
             clock,
             issuer: Arc::from(config.issuer()),
             prefixes: Arc::new(config.prefixes()),
+            metrics,
+            rates: Arc::new(Rates::new(&config.limits)),
+            trusted_proxies: Arc::from(config.trusted_proxies.as_slice()),
+            drain: Drain::default(),
         };
         Ok((app, task))
     }
@@ -119,6 +137,18 @@ impl App {
         let plaintext = Plaintext::mint(prefix, &crate::clock::random());
         let hint = plaintext.hint(prefix);
         (plaintext, hint)
+    }
+
+    /// What the metrics show of this moment.
+    pub fn sample(&self) -> Sampled {
+        Sampled {
+            index: self.index.len(),
+            index_bytes: self.index.memory_bytes(),
+            applied: self.applied.load(Ordering::Acquire),
+            queue: self.writer.waiting(),
+            fresh: self.is_fresh(),
+            rate_keys: self.rates.keys(),
+        }
     }
 
     /// Whether "active" may be answered now.

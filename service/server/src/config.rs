@@ -2,8 +2,10 @@
 //! would be no limit.
 
 use counterfoil_domain::plaintext::Prefixes;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 /// Everything that can be configured. [`Config::default`] is what runs without a file.
@@ -19,8 +21,15 @@ pub struct Config {
     pub public_url: Option<String>,
     /// The API's listener.
     pub api: Api,
+    /// The listener of the metrics.
+    pub metrics: Metrics,
+    /// Networks whose `X-Forwarded-For` is believed: the rightmost address of it that is in none of them is the
+    /// client's. Default none, so that the peer is the client. In the environment: separated by commas.
+    pub trusted_proxies: Vec<IpNet>,
     /// Limits.
     pub limits: Limits,
+    /// How the service stops.
+    pub drain: Drain,
     /// Logs.
     pub log: Log,
 }
@@ -33,7 +42,17 @@ pub struct Api {
     pub addr: SocketAddr,
 }
 
-/// Limits.
+/// The listener of the metrics: one of its own, since their labels are not for strangers.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Whether there is one. Default true.
+    pub enabled: bool,
+    /// Where it listens. Default `127.0.0.1:9464`.
+    pub addr: SocketAddr,
+}
+
+/// Limits. A rate has a burst: so many at once, after a rest.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -43,6 +62,30 @@ pub struct Limits {
     pub connections: usize,
     /// Requests under way at a time; what comes on top is answered 503. Default 2048.
     pub requests: usize,
+    /// Requests a second of one working credential. Introspections by a gateway are not counted. Default 1000.
+    pub credential_per_second: NonZeroU32,
+    /// The burst of that. Default 2000.
+    pub credential_burst: NonZeroU32,
+    /// Failed authentications a second of one address (of one /64 for IPv6); working credentials from the same
+    /// address are not held up. Default 20.
+    pub failures_per_second: NonZeroU32,
+    /// The burst of that. Default 100.
+    pub failures_burst: NonZeroU32,
+    /// Requests a second of one address at the doors that need no credential, such as the metadata. Default 50.
+    pub strangers_per_second: NonZeroU32,
+    /// The burst of that. Default 200.
+    pub strangers_burst: NonZeroU32,
+}
+
+/// After the first signal: not ready, then no new connections, then the end. A second signal ends at once.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// How long `/readyz` says 503 before new connections are refused, in milliseconds: a balancer in front should
+    /// look more often than that. Default 500.
+    pub notice_ms: u64,
+    /// How long requests under way may take after that, in milliseconds. Default 10000.
+    pub timeout_ms: u64,
 }
 
 /// Logs go to standard error.
@@ -72,7 +115,10 @@ impl Default for Config {
             database_url: None,
             public_url: None,
             api: Api::default(),
+            metrics: Metrics::default(),
+            trusted_proxies: Vec::new(),
             limits: Limits::default(),
+            drain: Drain::default(),
             log: Log::default(),
         }
     }
@@ -84,12 +130,35 @@ impl Default for Api {
     }
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { enabled: true, addr: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { notice_ms: 500, timeout_ms: 10_000 }
+    }
+}
+
+/// A limit that is not zero.
+fn rate(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             tokens_per_user: counterfoil_domain::user::STANDING_TOKENS,
             connections: 10_000,
             requests: 2048,
+            credential_per_second: rate(1000),
+            credential_burst: rate(2000),
+            failures_per_second: rate(20),
+            failures_burst: rate(100),
+            strangers_per_second: rate(50),
+            strangers_burst: rate(200),
         }
     }
 }
@@ -188,11 +257,7 @@ impl Config {
                 .get_mut(level.to_ascii_lowercase())
                 .ok_or_else(|| wrong("there is no such field".into()))?;
         }
-        // A number where a number is wanted, else the text as it is.
-        *place = match (&*place, value.parse::<u64>()) {
-            (serde_json::Value::Number(_), Ok(number)) => number.into(),
-            _ => value.into(),
-        };
+        *place = like(place, value);
         serde_json::from_value(tree).map_err(|error| wrong(error.to_string()))
     }
 
@@ -228,6 +293,18 @@ impl Config {
     }
 }
 
+/// The text of a variable as the kind of value that its field has: a number, a switch, a list, else the text as it is.
+fn like(field: &serde_json::Value, text: &str) -> serde_json::Value {
+    match field {
+        serde_json::Value::Number(_) => text.parse::<u64>().map_or_else(|_| text.into(), Into::into),
+        serde_json::Value::Bool(_) => text.parse::<bool>().map_or_else(|_| text.into(), Into::into),
+        serde_json::Value::Array(_) => {
+            text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect::<Vec<_>>().into()
+        }
+        _ => text.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,12 +336,51 @@ mod tests {
     }
 
     #[test]
+    fn lists_and_switches_come_from_the_environment_too() {
+        let config = load(
+            "",
+            &[
+                ("COUNTERFOIL__TRUSTED_PROXIES", "10.0.0.0/8, ::1/128"),
+                ("COUNTERFOIL__METRICS__ENABLED", "false"),
+            ],
+        )
+        .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((config.trusted_proxies.len(), config.metrics.enabled), (2, false));
+    }
+
+    /// Every field with its place, a list as a whole.
+    fn leaves(tree: &serde_json::Value, place: &str, out: &mut Vec<String>) {
+        match tree.as_object() {
+            Some(fields) => {
+                fields.iter().for_each(|(name, inner)| leaves(inner, &format!("{place}.{name}"), out))
+            }
+            None => out.push(format!("{place} = {tree}")),
+        }
+    }
+
+    #[test]
+    fn the_sample_holds_every_field_with_its_default() {
+        let sample =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ops/counterfoil.yaml"));
+        let sample = sample.unwrap_or_else(|error| panic!("{error}"));
+        let (mut written, mut meant) = (Vec::new(), Vec::new());
+        let tree: serde_json::Value = serde_saphyr::from_str(&sample).unwrap();
+        leaves(&tree, "", &mut written);
+        leaves(&serde_json::to_value(Config::default()).unwrap(), "", &mut meant);
+        assert_eq!(written, meant);
+        assert!(load(&sample, &[]).is_ok());
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (yaml, environment, said) in [
             ("api:\n  adr: 127.0.0.1:1\n", vec![], "adr"),
             ("nonsense: 1\n", vec![], "line 1"),
             ("limits:\n  tokens_per_user: 51\n", vec![], "limits.tokens_per_user"),
             ("public_url: ftp://x\n", vec![], "public_url"),
+            ("limits:\n  failures_burst: 0\n", vec![], "line 2"),
+            ("trusted_proxies: [10.0.0.0/33]\n", vec![], "line 1"),
+            ("", vec![("COUNTERFOIL__METRICS__ENABLED", "perhaps")], "COUNTERFOIL__METRICS__ENABLED"),
             ("", vec![("COUNTERFOIL__API__ADR", "x")], "COUNTERFOIL__API__ADR"),
             ("", vec![("COUNTERFOIL__API__ADDR", "x")], "COUNTERFOIL__API__ADDR"),
         ] {

@@ -6,5 +6,6 @@ pub mod config;
 pub mod event_log;
 pub mod http;
 pub mod init;
+pub mod ops;
 pub mod postgres;
 pub mod read_model;

@@ -3,11 +3,11 @@
 mod cli;
 
 use clap::{Parser, Subcommand};
-use counterfoil::config::{Config, LogFormat};
+use counterfoil::config::Config;
+use counterfoil::ops::telemetry;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
-    logs(&config)?;
+    telemetry::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match arguments.command {
@@ -55,16 +55,4 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             Subcommands::Migrate => cli::with_database(&config, async |_| Ok(())).await,
         }
     })
-}
-
-/// Logs go to standard error: standard output is for documents.
-fn logs(config: &Config) -> Result<(), Box<dyn Error>> {
-    let filter =
-        EnvFilter::try_new(&config.log.level).map_err(|error| format!("log.level is wrong: {error}"))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log.format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
-    }
-    Ok(())
 }

@@ -7,11 +7,15 @@ mod tour;
 use counterfoil::config::Config;
 use counterfoil::postgres::connect::Database;
 use std::error::Error;
+use std::time::Duration;
 
 /// Tells whoever started the program how it is getting on. Standard output is for documents.
 pub(crate) fn say(sentence: &str) {
     eprintln!("counterfoil: {sentence}");
 }
+
+/// How long the pool may take to close its connections.
+const CLOSE: Duration = Duration::from_secs(1);
 
 /// Does something with the database, and gives the private cluster up whatever came of it.
 pub(crate) async fn with_database<T>(
@@ -20,7 +24,8 @@ pub(crate) async fn with_database<T>(
 ) -> Result<T, Box<dyn Error>> {
     let database = Database::open(config.database_url.as_deref(), &config.data_dir, &say).await?;
     let result = work(&database).await;
-    database.pool.close().await;
+    // A connection that is still at work is not waited for.
+    let _ = tokio::time::timeout(CLOSE, database.pool.close()).await;
     if let Some(cluster) = database.private {
         cluster.leave(&say).await?;
     }

@@ -4,8 +4,10 @@ use super::{init, say, tour, with_database};
 use counterfoil::app::App;
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
-use counterfoil::http::{api, edge};
+use counterfoil::http::admission::Edge;
+use counterfoil::http::edge;
 use counterfoil::init::{InitError, init as make};
+use counterfoil::ops::drain::Stage;
 use counterfoil::postgres::connect::Database;
 use std::error::Error;
 use std::net::SocketAddr;
@@ -13,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -28,36 +30,47 @@ pub(crate) struct Arguments {
     owner: String,
 }
 
+/// Takes a port, before anything else is started: a taken one should cost nothing.
+async fn listen(field: &str, addr: SocketAddr) -> Result<TcpListener, String> {
+    let taken = |error| format!("{field} {addr} cannot be listened on: {error}; set {field} to a free one");
+    TcpListener::bind(addr).await.map_err(taken)
+}
+
 pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    // Before anything is started: a taken port should cost nothing.
-    let taken = |error| {
-        format!("api.addr {} cannot be listened on: {error}; set api.addr to a free one", config.api.addr)
+    let listener = listen("api.addr", config.api.addr).await?;
+    let metrics = match config.metrics.enabled {
+        true => Some(listen("metrics.addr", config.metrics.addr).await?),
+        false => None,
     };
-    let listener = TcpListener::bind(config.api.addr).await.map_err(taken)?;
     with_database(config, async move |database| {
-        let clock = Clock::system();
-        let (app, writer) = App::start(config, database, clock.clone(), None, &say).await?;
+        let (app, writer) = App::start(config, database, Clock::system(), None, &say).await?;
         let address = listener.local_addr()?;
         say(&format!("serving on http://{address}"));
-        let (drain, draining) = watch::channel(false);
-        let bounds = edge::Bounds::new(config.limits.connections, config.limits.requests);
-        let mut edge = tokio::spawn(edge::serve(listener, api(app.clone()), clock, bounds, draining));
+        let mut edges = JoinSet::new();
+        edges.spawn(edge::serve(listener, Edge::api(&app, config)));
+        if let Some(listener) = metrics {
+            say(&format!("metrics on http://{}/metrics", listener.local_addr()?));
+            edges.spawn(edge::serve(listener, Edge::metrics(&app, config)));
+        }
         tokio::select! {
             signal = signalled() => signal?,
             Err(error) = show_and_stay(database, &app, address, arguments) => return Err(error),
         }
-        say("stopping: requests under way are answered first");
-        drain.send_replace(true);
-        tokio::select! {
-            _ = &mut edge => {}
-            again = signalled() => {
-                again?;
-                edge.abort();
-            }
-        }
+        say("stopping: requests under way are answered first; a second signal stops at once");
+        app.drain.reach(Stage::Leaving);
         // The writer ends once nobody can hand it commands any more.
         drop(app);
-        let _ = tokio::time::timeout(edge::DRAIN, writer).await;
+        let stopped = async {
+            while edges.join_next().await.is_some() {}
+            let _ = tokio::time::timeout(Duration::from_millis(config.drain.timeout_ms), writer).await;
+        };
+        tokio::select! {
+            () = stopped => {}
+            again = signalled() => {
+                again?;
+                say("stopping at once");
+            }
+        }
         Ok(())
     })
     .await

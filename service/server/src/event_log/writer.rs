@@ -4,6 +4,7 @@ use super::batch::{self, BatchError, Committed, Input, Refused, Reply};
 use super::session::{Session, SessionError};
 use super::steps::Faults;
 use crate::clock::Clock;
+use crate::ops::metrics::WriterMetrics;
 use crate::read_model::applier::Applier;
 use crate::read_model::freshness::Freshness;
 use counterfoil_domain::command::Command;
@@ -11,6 +12,7 @@ use counterfoil_domain::decide::Limits;
 use sqlx::postgres::PgConnectOptions;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -71,6 +73,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Configured limits.
     pub limits: Limits,
+    /// What is told of each batch.
+    pub metrics: WriterMetrics,
     /// Tests' way to break a step.
     pub faults: Option<Faults>,
 }
@@ -103,6 +107,11 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         self.queue.try_send(Queued { command, idempotency, reply }).map_err(|_| WriteError::Unavailable)?;
         answer.await.unwrap_or(Err(WriteError::Unavailable))
+    }
+
+    /// How many commands are in the queue.
+    pub fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
     }
 }
 
@@ -207,7 +216,22 @@ impl Task {
         }
     }
 
+    /// One attempt, told to the metrics.
     async fn once(&mut self, batch: &[Queued]) -> Result<Vec<Result<Reply, Refused>>, BatchError> {
+        let begun = Instant::now();
+        let done = self.decide(batch).await;
+        let metrics = &self.parts.metrics;
+        metrics.batch.record(batch.len() as f64);
+        metrics.seconds.record(begun.elapsed());
+        if done.is_ok() {
+            metrics.commits.increment(1)
+        } else {
+            metrics.failures.increment(1)
+        }
+        done
+    }
+
+    async fn decide(&mut self, batch: &[Queued]) -> Result<Vec<Result<Reply, Refused>>, BatchError> {
         let sent = self.parts.clock.boottime();
         let commands: Vec<_> =
             batch.iter().map(|queued| (&queued.command, queued.idempotency.as_ref())).collect();
@@ -227,6 +251,7 @@ impl Task {
             Err(BatchError::Unknown { source, committed }) => self.resolve(source, *committed).await?,
             other => other?,
         };
+        self.parts.metrics.head.fetch_max(committed.last, Ordering::Relaxed);
         self.apply(&committed).await?;
         self.parts.freshness.proved(sent);
         Ok(committed.replies)
@@ -276,7 +301,11 @@ impl Task {
             let session = ready(&mut self.session, &mut self.parts).await?;
             session.head().await
         };
-        match proof.await {
+        let proof = proof.await;
+        if let Ok(head) = &proof {
+            self.parts.metrics.head.fetch_max(*head, Ordering::Relaxed);
+        }
+        match proof {
             Ok(head) if head == self.parts.applier.applied() => self.parts.freshness.proved(sent),
             Ok(head) => match self.parts.applier.catch_up(head).await {
                 Ok(()) => self.parts.freshness.proved(sent),

@@ -4,6 +4,7 @@ use super::problem::Problem;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -28,6 +29,10 @@ pub enum BodyError {
 /// # Errors
 /// See [`BodyError`].
 pub async fn read(body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
+    // What says beforehand that it is too long is not waited for.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(BodyError::TooLarge);
+    }
     match tokio::time::timeout(TIMEOUT, Limited::new(body, limit).collect()).await {
         Err(_) => Err(BodyError::Timeout),
         Ok(Ok(whole)) => Ok(whole.to_bytes().to_vec()),

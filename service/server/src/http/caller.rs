@@ -1,8 +1,10 @@
 //! Who calls: a handler that takes a [`Caller`] can be reached by nobody else.
 
+use super::admission::Notes;
 use super::credentials::{Presented, presented};
 use super::problem::Problem;
 use crate::app::App;
+use crate::ops::metrics::Limited;
 use axum::extract::FromRequestParts;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Command};
@@ -60,7 +62,9 @@ impl Caller {
 fn authenticate(parts: &Parts, app: &App) -> Result<Caller, Problem> {
     let secret = match presented(&parts.headers) {
         Presented::Bearer(secret) => secret,
-        Presented::Nothing | Presented::Basic(_) => return Err(Problem::unauthenticated()),
+        Presented::Nothing | Presented::Basic(_) | Presented::TooLong => {
+            return Err(Problem::unauthenticated());
+        }
         Presented::Ambiguous => {
             return Err(Problem::malformed(
                 "Authorization",
@@ -87,6 +91,11 @@ fn authenticate(parts: &Parts, app: &App) -> Result<Caller, Problem> {
     if !fresh {
         return Err(Problem::unavailable());
     }
+    Notes::actor(&parts.extensions, "token", found.token.0);
+    app.rates.credential(found.token.0).map_err(|wait| {
+        app.metrics.rate_limited(Limited::Credential);
+        Problem::too_many(wait)
+    })?;
     app.note_use(found.used());
     let actor = Actor::Token { token_id: found.token, generation: found.generation, user_id: user };
     let request_id = parts.extensions.get::<super::RequestId>().map_or_else(|| app.clock.uuid(), |id| id.0);

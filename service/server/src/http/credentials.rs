@@ -14,9 +14,11 @@ pub enum Presented<'a> {
     /// Two credentials, or something that is none: refused, for one side may check the first and the other use the
     /// last.
     Ambiguous,
+    /// One credential that is longer than any that we take: it cannot be good, and is not looked at.
+    TooLong,
 }
 
-/// Longest token that is looked at, in bytes.
+/// Longest credential that is looked at, in bytes.
 const LONGEST: usize = 4096;
 
 /// Reads the credential of a request. Schemes are compared without case, with blanks after them (RFC 9110 section
@@ -38,7 +40,9 @@ fn scheme(line: &[u8]) -> Presented<'_> {
     let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
     let (scheme, rest) = line.split_at(end);
     let rest = rest.trim_ascii();
-    if rest.is_empty() {
+    if rest.len() >= LONGEST && !rest.contains(&b',') {
+        Presented::TooLong
+    } else if rest.is_empty() {
         Presented::Ambiguous
     } else if scheme.eq_ignore_ascii_case(b"bearer") {
         token(rest)
@@ -50,7 +54,10 @@ fn scheme(line: &[u8]) -> Presented<'_> {
 }
 
 fn token(text: &[u8]) -> Presented<'_> {
-    let whole = text.len() < LONGEST && !text.iter().any(|byte| byte.is_ascii_whitespace() || *byte == b',');
+    if text.len() >= LONGEST && !text.contains(&b',') {
+        return Presented::TooLong;
+    }
+    let whole = !text.iter().any(|byte| byte.is_ascii_whitespace() || *byte == b',');
     if whole { Presented::Bearer(text) } else { Presented::Ambiguous }
 }
 
@@ -78,6 +85,16 @@ mod tests {
         assert_eq!(read(&[("x-api-key", "T")]), "bearer T");
         assert_eq!(read(&[("authorization", ""), ("x-api-key", "T")]), "bearer T");
         assert_eq!(read(&[]), "Nothing");
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_as_one_credential() {
+        let long = "x".repeat(20_000);
+        for scheme in ["Bearer", "Basic", "Token"] {
+            assert_eq!(read(&[("authorization", &format!("{scheme} {long}"))]), "TooLong");
+        }
+        assert_eq!(read(&[("x-api-key", &long)]), "TooLong");
+        assert_eq!(read(&[("authorization", &format!("Bearer {long},Bearer a"))]), "Ambiguous");
     }
 
     #[test]

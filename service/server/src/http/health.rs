@@ -3,16 +3,29 @@
 use super::problem::Problem;
 use crate::app::App;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
 
 /// `GET /livez`: the process answers.
 pub async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the index is loaded and known to be fresh.
+/// `GET /readyz`: the index is loaded and known to be fresh, and the service is not about to stop.
 ///
 /// # Errors
 /// 503 otherwise.
 pub async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
+    if app.drain.is_leaving() {
+        return Err(Problem::leaving());
+    }
     if app.is_fresh() { Ok("ok\n") } else { Err(Problem::unavailable()) }
+}
+
+/// `GET /metrics`, on a listener of its own.
+pub async fn metrics(State(app): State<App>) -> Response {
+    let mut response = app.metrics.render(&app.sample()).into_response();
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }

@@ -1,5 +1,7 @@
 //! Every route on one screen, by listener.
 
+pub mod address;
+pub mod admission;
 pub mod body;
 pub mod caller;
 pub mod credentials;
@@ -8,10 +10,20 @@ pub mod health;
 pub mod oauth;
 pub mod problem;
 pub mod v1;
+pub mod wire;
 
 use crate::app::App;
+use crate::ops::metrics::Limited;
+use admission::Notes;
 use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use problem::Problem;
+use std::sync::Arc;
+use std::time::Duration;
+use tower_governor::{GovernorError, GovernorLayer};
 use uuid::Uuid;
 use v1::{token_changes, tokens};
 
@@ -36,9 +48,44 @@ pub fn api(app: App) -> Router {
         .route("/v1/token/rotate", post(token_changes::rotate_itself))
         .route("/oauth2/introspect", post(oauth::introspect))
         .route("/oauth2/revoke", post(oauth::revoke))
-        .route("/.well-known/oauth-authorization-server", get(oauth::metadata))
-        .route("/.well-known/openid-configuration", get(oauth::metadata))
-        .fallback(async || problem::Problem::not_found())
-        .method_not_allowed_fallback(async || problem::Problem::method_not_allowed())
+        .merge(strangers(&app))
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(middleware::from_fn(note_route))
         .with_state(app)
+}
+
+/// The doors that need no credential: limited by address, by a layer.
+fn strangers(app: &App) -> Router<App> {
+    let metrics = app.metrics.clone();
+    let limit = GovernorLayer::new(app.rates.strangers.clone()).error_handler(move |error| {
+        let GovernorError::TooManyRequests { wait_time, .. } = error else {
+            return Problem::internal().into_response();
+        };
+        metrics.rate_limited(Limited::Stranger);
+        Problem::too_many(Duration::from_secs(wait_time)).into_response()
+    });
+    let mut router = Router::new();
+    for path in oauth::metadata_paths(&app.issuer) {
+        router = router.route(&path, get(oauth::metadata));
+    }
+    router.route_layer(limit)
+}
+
+/// The listener of the metrics.
+pub fn metrics(app: App) -> Router {
+    Router::new()
+        .route("/metrics", get(health::metrics))
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .with_state(app)
+}
+
+/// Notes which route matched, for counters and logs.
+async fn note_route(request: Request, next: Next) -> Response {
+    let extensions = request.extensions();
+    if let (Some(notes), Some(matched)) = (extensions.get::<Arc<Notes>>(), extensions.get::<MatchedPath>()) {
+        notes.route(matched);
+    }
+    next.run(request).await
 }

@@ -1,9 +1,12 @@
 //! Introspection (RFC 7662), revocation (RFC 7009) and the metadata that leads to them (RFC 8414).
 
+use super::admission::Notes;
 use super::body::{self, BodyError, media_type};
 use super::credentials::{Presented, presented};
+use super::problem::FailedAuthentication;
 use crate::app::App;
 use crate::event_log::writer::WriteError;
+use crate::ops::metrics::{Limited, Outcome};
 use crate::read_model::digest_index::{Client, Introspected};
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -34,6 +37,12 @@ const UNAVAILABLE: OauthError = OauthError(
     "this cannot be judged now; try again in a moment",
 );
 
+const TOO_MANY: OauthError = OauthError(
+    StatusCode::TOO_MANY_REQUESTS,
+    "temporarily_unavailable",
+    "there were too many requests; the header Retry-After says how long to wait",
+);
+
 fn invalid(what: &'static str) -> OauthError {
     OauthError(StatusCode::BAD_REQUEST, "invalid_request", what)
 }
@@ -43,12 +52,13 @@ impl IntoResponse for OauthError {
         let document = serde_json::json!({ "error": self.1, "error_description": self.2 });
         let mut response = json(self.0, document.to_string().into_bytes());
         if self.0 == StatusCode::UNAUTHORIZED {
+            response.extensions_mut().insert(FailedAuthentication);
             response.headers_mut().insert(
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Basic realm=\"counterfoil\", Bearer realm=\"counterfoil\""),
             );
         }
-        if self.0 == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(self.0, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -130,7 +140,7 @@ fn in_header(headers: &HeaderMap) -> Result<Vec<Credentials>, OauthError> {
         Presented::Nothing => Ok(Vec::new()),
         Presented::Basic(encoded) => basic(encoded),
         Presented::Bearer(secret) => Ok(vec![Credentials { id: None, secret: secret.to_vec() }]),
-        Presented::Ambiguous => Err(BAD_CLIENT),
+        Presented::Ambiguous | Presented::TooLong => Err(BAD_CLIENT),
     }
 }
 
@@ -175,7 +185,11 @@ fn client(app: &App, header: &[Credentials], form: &Form) -> Result<Client, Oaut
 
 /// `POST /oauth2/introspect`
 pub async fn introspect(State(app): State<App>, request: Request) -> Response {
-    introspected(&app, request).await.unwrap_or_else(IntoResponse::into_response)
+    introspected(&app, request).await.unwrap_or_else(|error| {
+        let unavailable = error.0 == StatusCode::SERVICE_UNAVAILABLE;
+        app.metrics.introspection(if unavailable { Outcome::Unavailable } else { Outcome::Refused });
+        error.into_response()
+    })
 }
 
 async fn introspected(app: &App, request: Request) -> Result<Response, OauthError> {
@@ -186,6 +200,7 @@ async fn introspected(app: &App, request: Request) -> Result<Response, OauthErro
     }
     let form = form(&parts.headers, body).await?;
     let client = client(app, &header, &form)?;
+    Notes::actor(&parts.extensions, "gateway", client.gateway.0);
     let token = form.get("token").ok_or(invalid("the parameter token is missing"))?;
     let now = app.clock.now();
     let mut answer = Vec::with_capacity(512);
@@ -194,9 +209,11 @@ async fn introspected(app: &App, request: Request) -> Result<Response, OauthErro
         Introspected::Active(_) | Introspected::NotHeld if !app.is_fresh() => Err(UNAVAILABLE),
         Introspected::Active(used) => {
             app.note_use(used);
+            app.metrics.introspection(Outcome::Active);
             Ok(json(StatusCode::OK, answer))
         }
         Introspected::Inactive | Introspected::NotHeld => {
+            app.metrics.introspection(Outcome::Inactive);
             Ok(json(StatusCode::OK, INACTIVE.as_bytes().to_vec()))
         }
     }
@@ -216,6 +233,13 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
     header.retain(|credentials| !(credentials.id.is_none() && credentials.secret == token.as_bytes()));
     let client =
         if header.is_empty() && in_form(&form).is_none() { None } else { Some(client(app, &header, &form)?) };
+    if let Some(client) = &client {
+        Notes::actor(&parts.extensions, "gateway", client.gateway.0);
+        app.rates.credential(client.token.0).map_err(|_| {
+            app.metrics.rate_limited(Limited::Credential);
+            TOO_MANY
+        })?;
+    }
     let digest = Digest::of(token.as_bytes());
     let Some(found) = app.index.find(&digest, app.clock.now()) else {
         return if app.is_fresh() { Ok(json(StatusCode::OK, b"{}".to_vec())) } else { Err(UNAVAILABLE) };
@@ -233,6 +257,22 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
         Err(WriteError::Refused(_)) => Err(BAD_CLIENT),
         Err(WriteError::Unavailable | WriteError::Internal) => Err(UNAVAILABLE),
     }
+}
+
+/// Where the metadata of an issuer is (RFC 8414 section 3.1): for one with a path, the well-known part comes before the
+/// path; OpenID discovery appends it, and some clients do so for both. A proxy that cuts the path off finds them too.
+pub fn metadata_paths(issuer: &str) -> Vec<String> {
+    let path = issuer.parse::<http::Uri>().map(|uri| uri.path().trim_end_matches('/').to_string());
+    let path = path.unwrap_or_default();
+    let mut paths = Vec::new();
+    for document in ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"] {
+        for place in [document.to_string(), format!("{document}{path}"), format!("{path}{document}")] {
+            if !paths.contains(&place) {
+                paths.push(place);
+            }
+        }
+    }
+    paths
 }
 
 /// `GET /.well-known/oauth-authorization-server` and `/.well-known/openid-configuration`

@@ -8,7 +8,8 @@ use crate::event_log::writer::WriteError;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use counterfoil_domain::refusal::Refusal;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use std::time::Duration;
 
 /// A problem document.
 #[derive(Debug, Clone)]
@@ -20,7 +21,13 @@ pub struct Problem {
     /// The field or header that is wrong.
     field: Option<String>,
     challenge: Option<&'static str>,
+    /// When to try again, in seconds.
+    retry_after: Option<u64>,
 }
+
+/// Marks an answer to credentials that do not count: these are limited by address.
+#[derive(Debug, Clone, Copy)]
+pub struct FailedAuthentication;
 
 impl Problem {
     /// A problem of a stable type.
@@ -30,7 +37,7 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self { status, slug, title, detail: detail.into(), field: None, challenge: None }
+        Self { status, slug, title, detail: detail.into(), field: None, challenge: None, retry_after: None }
     }
 
     /// Names the field, parameter or header that is wrong.
@@ -83,7 +90,144 @@ impl Problem {
     /// 503: it cannot be decided now.
     pub fn unavailable() -> Self {
         let detail = "The service cannot reach its database, or is starting. Try again in a moment.";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The service cannot answer now", detail)
+        let mut problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "The service cannot answer now",
+            detail,
+        );
+        problem.retry_after = Some(1);
+        problem
+    }
+
+    /// 503: there is too much to do.
+    pub fn overloaded() -> Self {
+        let detail = "There are too many requests or connections at once. Try again in a moment.";
+        let mut problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "The service is overloaded", detail);
+        problem.retry_after = Some(1);
+        problem
+    }
+
+    /// 503: the service is about to stop.
+    pub fn leaving() -> Self {
+        let detail = "The service is about to stop. Another node, or this one after its restart, answers.";
+        let mut problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "leaving", "The service is about to stop", detail);
+        problem.retry_after = Some(1);
+        problem
+    }
+
+    /// 429: too often. Whole seconds, rounded up.
+    pub fn too_many(wait: Duration) -> Self {
+        let mut problem = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-requests",
+            "There were too many requests",
+            "The header Retry-After says how many seconds to wait.",
+        );
+        problem.retry_after = Some(wait.as_secs() + 1);
+        problem
+    }
+
+    /// A head that cannot be read: too large, or not HTTP.
+    pub fn framing(status: StatusCode) -> Self {
+        match status {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::new(
+                status,
+                "headers-too-large",
+                "The headers are too large",
+                "A request has at most 64 headers, and with its target at most 32 KiB of them.",
+            ),
+            StatusCode::URI_TOO_LONG => Self::new(
+                status,
+                "target-too-long",
+                "The request's target is too long",
+                "With the headers it has at most 32 KiB.",
+            ),
+            _ => Self::new(
+                StatusCode::BAD_REQUEST,
+                "not-http",
+                "The request is not HTTP",
+                "The request line, a header or the framing of the body is malformed (RFC 9112).",
+            ),
+        }
+    }
+
+    /// What a library refused, in our words.
+    pub fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => Self::not_found(),
+            StatusCode::METHOD_NOT_ALLOWED => Self::method_not_allowed(),
+            StatusCode::PAYLOAD_TOO_LARGE => crate::http::body::BodyError::TooLarge.into(),
+            StatusCode::REQUEST_TIMEOUT => crate::http::body::BodyError::Timeout.into(),
+            StatusCode::UNAUTHORIZED => Self::unauthenticated(),
+            StatusCode::SERVICE_UNAVAILABLE => Self::unavailable(),
+            status if status.is_server_error() => Self::internal(),
+            _ => Self::malformed("request", "Its path, a parameter or a header cannot be understood."),
+        }
+    }
+
+    /// The same refusal as an error of RFC 6749 section 5.2.
+    pub fn into_oauth(self) -> Response {
+        let error = match self.status {
+            StatusCode::UNAUTHORIZED => "invalid_client",
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "temporarily_unavailable",
+            StatusCode::INTERNAL_SERVER_ERROR => "server_error",
+            _ => "invalid_request",
+        };
+        let document = serde_json::json!({ "error": error, "error_description": self.detail });
+        self.answer("application/json", document.to_string())
+    }
+
+    /// The refusal as the last message of a connection, where there is no request that it could answer.
+    pub fn into_last_message(self) -> Vec<u8> {
+        let (parts, body) = (self.head("application/problem+json"), self.document());
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        let mut message = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16()).into_bytes();
+        for (name, value) in &parts {
+            message.extend_from_slice(name.as_str().as_bytes());
+            message.extend_from_slice(b": ");
+            message.extend_from_slice(value.as_bytes());
+            message.extend_from_slice(b"\r\n");
+        }
+        message.extend_from_slice(
+            format!("connection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes(),
+        );
+        message
+    }
+
+    fn document(&self) -> String {
+        let mut document = serde_json::json!({
+            "type": format!("/problems/{}", self.slug),
+            "title": self.title,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        if let Some(field) = &self.field {
+            document["field"] = field.clone().into();
+        }
+        document.to_string()
+    }
+
+    fn head(&self, kind: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        headers
+    }
+
+    fn answer(self, kind: &'static str, document: String) -> Response {
+        let mut response = Response::new(Body::from(document));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.head(kind);
+        response
     }
 
     /// 500: a bug.
@@ -182,27 +326,14 @@ impl From<crate::read_model::tables::LoadError> for Problem {
 }
 
 impl IntoResponse for Problem {
+    /// A problem document. It keeps the problem with it, for a door that says it otherwise.
     fn into_response(self) -> Response {
-        let mut document = serde_json::json!({
-            "type": format!("/problems/{}", self.slug),
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
-        if let Some(field) = self.field {
-            document["field"] = field.into();
+        let document = self.document();
+        let mut response = self.clone().answer("application/problem+json", document);
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.extensions_mut().insert(FailedAuthentication);
         }
-        let mut response = Response::new(Body::from(document.to_string()));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(challenge) = self.challenge {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
+        response.extensions_mut().insert(self);
         response
     }
 }

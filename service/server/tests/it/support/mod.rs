@@ -8,13 +8,14 @@ pub(crate) use scratch::Scratch;
 use counterfoil::app::App;
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
-use counterfoil::http::{api, edge};
+use counterfoil::http::admission::Edge;
+use counterfoil::http::edge;
 use counterfoil::init::{Printed, init};
+use counterfoil::ops::drain::{Drain, Stage};
 use counterfoil::postgres::connect::Database;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// A running service. End it with [`Service::stop`]; a test that panics before leaves nothing running either.
@@ -24,32 +25,37 @@ pub(crate) struct Service {
     /// Reads of the database.
     pub(crate) database: Database,
     base: String,
-    drain: watch::Sender<bool>,
+    drain: Drain,
     edge: JoinHandle<()>,
     writer: JoinHandle<()>,
     _directory: Scratch,
 }
 
 impl Service {
-    /// Starts one.
+    /// Starts one as it is configured by default.
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}, |edge| edge).await
+    }
+
+    /// Starts one that is configured, or answers, in another way.
+    pub(crate) async fn start_with(
+        configure: impl FnOnce(&mut Config),
+        change_edge: impl FnOnce(Edge) -> Edge,
+    ) -> Self {
+        let mut config = Config::default();
+        config.drain.notice_ms = 0;
+        configure(&mut config);
         let directory = Scratch::new();
         let database = Database::open(None, directory.path(), &|_| {}).await.unwrap();
         let clock = Clock::system();
-        let (app, writer) =
-            App::start(&Config::default(), &database, clock.clone(), None, &|_| {}).await.unwrap();
+        let (app, writer) = App::start(&config, &database, clock.clone(), None, &|_| {}).await.unwrap();
         // Beside the running service, as the README says: what it commits reaches the index by the log.
         let made = init(&database, &clock, "acme", "owner@example.com", None).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let (drain, draining) = watch::channel(false);
-        let edge = tokio::spawn(edge::serve(
-            listener,
-            api(app),
-            clock.clone(),
-            edge::Bounds::new(1000, 1000),
-            draining,
-        ));
+        let drain = app.drain.clone();
+        let edge = tokio::spawn(edge::serve(listener, change_edge(Edge::api(&app, &config))));
+        drop(app);
         let service = Self { made, database, base, drain, edge, writer, _directory: directory };
         service.until_known(&service.made.owner.token).await;
         service
@@ -125,7 +131,7 @@ impl Service {
 
     /// Stops it, its PostgreSQL included.
     pub(crate) async fn stop(self) {
-        self.drain.send_replace(true);
+        self.drain.reach(Stage::Leaving);
         self.edge.await.unwrap();
         self.writer.await.unwrap();
         self.database.pool.close().await;

@@ -1,0 +1,34 @@
+//! Logs: to standard error, since standard output is for documents.
+
+use crate::config::{Log, LogFormat};
+use tracing_subscriber::EnvFilter;
+use uuid::Uuid;
+
+tokio::task_local! {
+    /// The request that a task works for, so that a panic can name it.
+    pub static REQUEST: Uuid;
+}
+
+/// Sends logs to standard error, in the configured form, and panics to the logs.
+///
+/// # Errors
+/// If the configured level is none.
+pub fn start(log: &Log) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&log.level).map_err(|error| format!("log.level is wrong: {error}"))?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => logs.with_ansi(false).init(),
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+    std::panic::set_hook(Box::new(panicked));
+    Ok(())
+}
+
+/// Logs where a panic happened and for which request. A message that was put together at run time is left out: it may
+/// hold what a request sent.
+fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let message = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("(not shown)");
+    let request_id = REQUEST.try_with(ToString::to_string).unwrap_or_default();
+    tracing::error!(place, message, request_id, "a task panicked");
+}
