@@ -33,7 +33,7 @@ pub struct Edge {
     /// What handlers share.
     pub app: App,
     /// Who answers.
-    router: Router,
+    pub router: Router,
     /// Places for connections.
     pub connections: Arc<Semaphore>,
     /// Places for requests under way.

@@ -1,6 +1,7 @@
 //! A service with a private PostgreSQL, an organization, and people who talk to it over HTTP.
 
 pub(crate) mod people;
+pub(crate) mod raw;
 mod scratch;
 
 pub(crate) use scratch::Scratch;
@@ -25,7 +26,7 @@ pub(crate) struct Service {
     /// Reads of the database.
     pub(crate) database: Database,
     base: String,
-    drain: Drain,
+    app: Option<App>,
     edge: JoinHandle<()>,
     writer: JoinHandle<()>,
     _directory: Scratch,
@@ -53,10 +54,8 @@ impl Service {
         let made = init(&database, &clock, "acme", "owner@example.com", None).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let drain = app.drain.clone();
         let edge = tokio::spawn(edge::serve(listener, change_edge(Edge::api(&app, &config))));
-        drop(app);
-        let service = Self { made, database, base, drain, edge, writer, _directory: directory };
+        let service = Self { made, database, base, app: Some(app), edge, writer, _directory: directory };
         service.until_known(&service.made.owner.token).await;
         service
     }
@@ -75,6 +74,21 @@ impl Service {
     /// Where it listens: scheme, host and port.
     pub(crate) fn base(&self) -> &str {
         &self.base
+    }
+
+    /// What handlers share.
+    pub(crate) fn app(&self) -> &App {
+        self.app.as_ref().unwrap()
+    }
+
+    /// How it is told to stop.
+    pub(crate) fn drain(&self) -> Drain {
+        self.app().drain.clone()
+    }
+
+    /// What Prometheus would read.
+    pub(crate) fn metrics(&self) -> String {
+        self.app().metrics.render(&self.app().sample())
     }
 
     /// One request by the holder of a token.
@@ -130,8 +144,10 @@ impl Service {
     }
 
     /// Stops it, its PostgreSQL included.
-    pub(crate) async fn stop(self) {
-        self.drain.reach(Stage::Leaving);
+    pub(crate) async fn stop(mut self) {
+        self.drain().reach(Stage::Leaving);
+        // The writer ends once nobody can hand it commands any more.
+        self.app = None;
         self.edge.await.unwrap();
         self.writer.await.unwrap();
         self.database.pool.close().await;
