@@ -34,13 +34,19 @@ pub enum SessionError {
     Behind(String),
 }
 
+/// Connects, within bounds: a server that hangs must not keep the writer from trying again.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    let answer = tokio::time::timeout(Duration::from_secs(5), options.connect()).await;
+    answer.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+}
+
 impl Session {
     /// Connects and takes the serving lock if it is free.
     ///
     /// # Errors
     /// See [`SessionError`].
     pub async fn try_take(options: &PgConnectOptions) -> Result<Self, SessionError> {
-        let mut connection = options.connect().await?;
+        let mut connection = connect(options).await?;
         let row = sqlx::query("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
             .fetch_one(&mut connection)
             .await?;
@@ -90,7 +96,7 @@ impl Session {
         clock: &Clock,
     ) -> Result<Self, SessionError> {
         if let Some(old) = old {
-            let mut connection = options.connect().await?;
+            let mut connection = connect(options).await?;
             let sql = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2";
             sqlx::query(sql).bind(old.backend.0).bind(old.backend.1).fetch_all(&mut connection).await?;
             connection.close().await?;

@@ -2,8 +2,9 @@
 
 use super::migrate::{self, MigrateError};
 use super::private::{PrivateCluster, PrivateError, Say};
+use super::{patience, pooler, settings};
+use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgPool};
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,6 +36,11 @@ pub enum DatabaseError {
     /// It did not answer.
     #[error("the database cannot be used: {0}")]
     Database(#[from] sqlx::Error),
+    /// A pooler in between.
+    #[error(
+        "DATABASE_URL leads to a connection pooler that shares sessions (transaction pooling), but the lock of a `serve` needs a session of its own: connect to PostgreSQL itself"
+    )]
+    Pooler,
     /// A setting under which no promise could be kept.
     #[error("the database's setting {name} is {found:?}; it must be {wanted}: {why}")]
     Setting {
@@ -50,80 +56,53 @@ pub enum DatabaseError {
 }
 
 impl Database {
-    /// Opens the database of `url`, or the private cluster's, and migrates it.
+    /// Opens the database of `url`, or the private cluster's, and migrates it. Waits for one that is not there yet.
     ///
     /// # Errors
     /// See [`DatabaseError`].
     pub async fn open(url: Option<&str>, data_dir: &Path, say: Say<'_>) -> Result<Self, DatabaseError> {
-        let (options, private) = match url {
-            Some(url) => {
-                let options: PgConnectOptions = url.parse().map_err(DatabaseError::Url)?;
-                let service = migrate::migrate(&options).await?;
-                let options = match service {
-                    Some(role) => options.options([("role", role)]),
-                    None => options,
-                };
-                (options, None)
-            }
-            None => {
-                let cluster = PrivateCluster::enter(data_dir, say).await?;
-                migrate::ensure_database(&cluster.superuser("postgres"), PRIVATE_DATABASE).await?;
-                let service = migrate::migrate(&cluster.superuser(PRIVATE_DATABASE)).await?;
-                let role = service.unwrap_or_else(|| format!("{PRIVATE_DATABASE}_service"));
-                (cluster.login(&role, PRIVATE_DATABASE), Some(cluster))
-            }
+        let Some(url) = url else { return Self::open_private(data_dir, say).await };
+        let given: PgConnectOptions = url.parse().map_err(DatabaseError::Url)?;
+        let first = settings::for_service(given.clone());
+        patience::until_it_answers(&first, say).await?;
+        pooler::refuse(&first).await?;
+        // Before anything is made in a database that is refused afterwards.
+        settings::check(&first).await?;
+        let options = match migrate::migrate(&given).await? {
+            Some(role) => settings::for_service(given.options([("role", role)])),
+            None => first,
         };
-        let options = for_service(options);
-        check_settings(&options).await?;
+        Self::with(options, None).await
+    }
+
+    async fn open_private(data_dir: &Path, say: Say<'_>) -> Result<Self, DatabaseError> {
+        let cluster = PrivateCluster::enter(data_dir, say).await?;
+        let prepared = async {
+            let superuser = cluster.superuser("postgres");
+            patience::until_it_answers(&superuser, say).await?;
+            migrate::ensure_database(&superuser, PRIVATE_DATABASE).await?;
+            let service = migrate::migrate(&cluster.superuser(PRIVATE_DATABASE)).await?;
+            let role = service.unwrap_or_else(|| format!("{PRIVATE_DATABASE}_service"));
+            Self::with(settings::for_service(cluster.login(&role, PRIVATE_DATABASE)), None).await
+        };
+        match prepared.await {
+            Ok(database) => Ok(Self { private: Some(cluster), ..database }),
+            Err(error) => {
+                // The first error is the one to tell.
+                if let Err(second) = cluster.leave(say).await {
+                    say(&second.to_string());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn with(options: PgConnectOptions, private: Option<PrivateCluster>) -> Result<Self, DatabaseError> {
+        settings::check(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(16)
             .acquire_timeout(Duration::from_secs(5))
             .connect_lazy_with(options.clone());
         Ok(Self { options, pool, private })
     }
-}
-
-/// The settings of every session of ours. Plans made on empty tables must not stay, or issuing becomes slower by
-/// four within seconds; a server's time limits must not end the writer.
-fn for_service(options: PgConnectOptions) -> PgConnectOptions {
-    options
-        .application_name("counterfoil")
-        .options([
-            ("plan_cache_mode", "force_custom_plan"),
-            ("statement_timeout", "0"),
-            ("lock_timeout", "0"),
-            ("idle_session_timeout", "0"),
-            ("idle_in_transaction_session_timeout", "0"),
-            ("tcp_keepalives_idle", "5"),
-            ("tcp_keepalives_interval", "2"),
-            ("tcp_keepalives_count", "3"),
-            ("timezone", "UTC"),
-        ])
-        .disable_statement_logging()
-}
-
-/// Settings without which no promise could be kept.
-async fn check_settings(options: &PgConnectOptions) -> Result<(), DatabaseError> {
-    let mut connection = options.connect().await?;
-    for (name, wanted, why) in [
-        ("fsync", "on", "an acknowledged event could be lost"),
-        ("full_page_writes", "on", "a power cut could damage the log"),
-        ("synchronous_commit", "on", "an acknowledged event could be lost"),
-        ("server_encoding", "UTF8", "names and notes are Unicode"),
-        (
-            "default_transaction_isolation",
-            "read committed",
-            "the writer reads the head in the statement after the lock",
-        ),
-        ("statement_timeout", "0", "a cancelled commit can look like a success"),
-        ("idle_session_timeout", "0", "the writer's session would be ended while it is idle"),
-    ] {
-        let found: String =
-            sqlx::query_scalar("SELECT current_setting($1)").bind(name).fetch_one(&mut connection).await?;
-        if found != wanted {
-            return Err(DatabaseError::Setting { name, found, wanted, why });
-        }
-    }
-    connection.close().await?;
-    Ok(())
 }

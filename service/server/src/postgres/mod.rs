@@ -2,4 +2,7 @@
 
 pub mod connect;
 pub mod migrate;
+mod patience;
+mod pooler;
 pub mod private;
+mod settings;

@@ -1,46 +1,57 @@
-//! The private cluster: odd directories, and a server that died.
+//! The private cluster: where it is and stays, a server that died, and who gives it up.
+
+mod crashes;
+mod places;
 
 use crate::support::Scratch;
-use counterfoil::postgres::private::PrivateCluster;
+use counterfoil::postgres::private::{PrivateCluster, PrivateError};
 use nix::unistd::Pid;
 use sqlx::{ConnectOptions, Connection};
 use std::path::Path;
 
-async fn starts_and_answers(data_dir: &Path) {
-    let cluster = PrivateCluster::enter(data_dir, &|_| {}).await.unwrap();
-    let answer = async {
-        let mut connection = cluster.superuser("postgres").connect().await?;
-        let one: i32 = sqlx::query_scalar("SELECT 1").fetch_one(&mut connection).await?;
-        connection.close().await?;
-        Ok::<_, sqlx::Error>(one)
-    };
-    let answer = answer.await;
+/// Enters a cluster without telling anybody how it goes.
+async fn enter(data_dir: &Path) -> Result<PrivateCluster, PrivateError> {
+    PrivateCluster::enter(data_dir, &|_| {}).await
+}
+
+/// Gives it up.
+async fn leave(cluster: PrivateCluster) {
     cluster.leave(&|_| {}).await.unwrap();
-    assert_eq!(answer.unwrap(), 1);
 }
 
-#[tokio::test]
-async fn a_path_may_have_any_character() {
-    let parent = Scratch::new();
-    let witness = parent.path().join("ran");
-    let odd = format!("a b'c\"d%é `touch ran` $(touch ran) {}", "x".repeat(100));
-    starts_and_answers(&parent.path().join(odd)).await;
-    assert!(!witness.exists() && !Path::new("/ran").exists());
+/// One number from the server.
+async fn ask(cluster: &PrivateCluster, sql: &'static str) -> Result<i32, sqlx::Error> {
+    let mut connection = cluster.superuser("postgres").connect().await?;
+    let one = sqlx::query_scalar(sql).fetch_one(&mut connection).await?;
+    connection.close().await?;
+    Ok(one)
 }
 
-#[tokio::test]
-async fn leaving_a_server_that_died_is_no_error() {
-    let parent = Scratch::new();
-    let cluster = PrivateCluster::enter(parent.path(), &|_| {}).await.unwrap();
-    let server = Pid::from_raw(cluster.postmaster_pid().unwrap());
-    nix::sys::signal::kill(server, nix::sys::signal::Signal::SIGQUIT).unwrap();
-    for _ in 0..100 {
-        if nix::sys::signal::kill(server, None).is_err() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+/// Why it cannot be entered.
+async fn refused(data_dir: &Path) -> String {
+    match enter(data_dir).await {
+        Ok(_) => panic!("{} was entered", data_dir.display()),
+        Err(error) => error.to_string(),
     }
-    cluster.leave(&|_| {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn leaving_leaves_no_process_and_no_socket() {
+    let scratch = Scratch::new();
+    let first = enter(scratch.path()).await.unwrap();
+    let second = enter(scratch.path()).await.unwrap();
+    let socket = first.socket_dir().to_path_buf();
+    leave(first).await;
+    assert_eq!(ask(&second, "SELECT 1").await.unwrap(), 1, "the second still uses it");
+    leave(second).await;
+    assert!(scratch.processes().is_empty() && !socket.exists());
+}
+
+#[tokio::test]
+async fn what_is_dropped_without_leaving_stops_too() {
+    let scratch = Scratch::new();
+    drop(enter(scratch.path()).await.unwrap());
+    until(|| scratch.processes().is_empty()).await;
 }
 
 #[tokio::test]
@@ -49,7 +60,9 @@ async fn a_test_that_fails_leaves_nothing_behind() {
     let path = scratch.path().to_path_buf();
     let (tell, told) = tokio::sync::oneshot::channel();
     let failing = tokio::spawn(async move {
-        let _cluster = PrivateCluster::enter(scratch.path(), &|_| {}).await.unwrap();
+        let cluster = enter(scratch.path()).await.unwrap();
+        // As if this process had been killed: nobody gives it up.
+        std::mem::forget(cluster);
         tell.send(scratch.processes()).unwrap();
         std::panic::resume_unwind(Box::new("as a failed assertion does"));
     });
@@ -58,4 +71,15 @@ async fn a_test_that_fails_leaves_nothing_behind() {
     assert!(failing.await.unwrap_err().is_panic());
     let working = |pid: &Pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok();
     assert!(!path.exists() && !processes.iter().any(working));
+}
+
+/// Polls until something is so.
+async fn until(so: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if so() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("it did not become so");
 }

@@ -1,8 +1,11 @@
 //! Finding PostgreSQL's server programs.
 
 use super::PrivateError;
+use super::account::Account;
+use super::place::version;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
 /// The oldest major version that is supported.
 const OLDEST: u32 = 14;
@@ -16,26 +19,30 @@ pub(crate) struct Binaries {
 
 impl Binaries {
     /// The programs that fit an existing cluster, or else the newest.
-    pub(crate) fn find(cluster: &Path) -> Result<Self, PrivateError> {
-        let mut found: Vec<Self> = candidates().filter_map(Self::at).filter(|b| b.major >= OLDEST).collect();
+    pub(crate) async fn find(cluster: &Path, account: &Account) -> Result<Self, PrivateError> {
+        let mut found = Vec::new();
+        for directory in candidates(account) {
+            found.extend(Self::at(directory, account).await.filter(|binaries| binaries.major >= OLDEST));
+        }
         found.sort_by_key(|binaries| binaries.major);
         let newest = found.last().cloned().ok_or(PrivateError::NoBinaries)?;
-        let Ok(version) = std::fs::read_to_string(cluster.join("PG_VERSION")) else { return Ok(newest) };
-        let fitting = found.iter().find(|binaries| binaries.major.to_string() == version.trim()).cloned();
+        let Some(version) = version(cluster)? else { return Ok(newest) };
+        let fitting = found.iter().find(|binaries| binaries.major.to_string() == version).cloned();
         fitting.ok_or_else(|| PrivateError::OtherVersion {
             cluster: cluster.display().to_string(),
-            found: version.trim().into(),
+            found: version,
             installed: found.iter().map(|b| b.major.to_string()).collect::<Vec<_>>().join(", "),
         })
     }
 
-    fn at(directory: PathBuf) -> Option<Self> {
-        let output =
-            Command::new(directory.join("pg_ctl")).arg("--version").env("LC_ALL", "C").output().ok()?;
+    async fn at(directory: PathBuf, account: &Account) -> Option<Self> {
+        let mut command = account.command(&directory.join("postgres"));
+        let output = command.arg("--version").kill_on_drop(true).output();
+        let output = tokio::time::timeout(Duration::from_secs(10), output).await.ok()?.ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
         let number = text.split_whitespace().nth(2)?;
         let major = number.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()?;
-        directory.join("initdb").exists().then_some(Self { directory, major })
+        Some(Self { directory, major })
     }
 
     pub(crate) fn program(&self, name: &str) -> PathBuf {
@@ -43,18 +50,21 @@ impl Binaries {
     }
 }
 
-/// Where distributions keep them, and the path.
-fn candidates() -> impl Iterator<Item = PathBuf> {
+/// Where distributions keep them, and the path. For root, of the path only what root alone can write.
+fn candidates(account: &Account) -> impl Iterator<Item = PathBuf> {
     let below = |parent: &str, end: &'static str| {
         let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
         entries.map(move |entry| entry.path().join(end)).collect::<Vec<_>>()
     };
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path: Vec<PathBuf> =
-        std::env::split_paths(&path).filter(|directory| directory.join("pg_ctl").exists()).collect();
-    let packaged = below("/usr/lib/postgresql", "bin")
-        .into_iter()
-        .chain(below("/usr", "bin"))
-        .chain(below("/opt/homebrew/opt", "bin"));
-    packaged.chain(on_path).filter(|directory| directory.join("pg_ctl").exists())
+    let roots = |directory: &PathBuf| {
+        std::fs::metadata(directory).is_ok_and(|found| found.uid() == 0 && found.mode() & 0o022 == 0)
+    };
+    let on_path: Vec<PathBuf> = std::env::split_paths(&path)
+        .filter(|directory| directory.is_absolute() && (!account.steps_down || roots(directory)))
+        .collect();
+    let packaged = below("/usr/lib/postgresql", "bin").into_iter().chain(below("/usr", "bin"));
+    packaged
+        .chain(on_path)
+        .filter(|directory| directory.join("postgres").exists() && directory.join("initdb").exists())
 }

@@ -1,7 +1,7 @@
 //! The directories: whose they are, how open, how long.
 
 use super::account::Account;
-use super::{PrivateError, Say, file_error};
+use super::{PrivateError, file_error};
 use counterfoil_domain::plaintext::Digest;
 use nix::unistd::chown;
 use std::fs::{self, Permissions};
@@ -15,31 +15,8 @@ pub(crate) fn prepare_data_dir(data_dir: &Path) -> Result<PathBuf, PrivateError>
     data_dir.canonicalize().map_err(file_error("cannot find the data directory", data_dir))
 }
 
-/// Where the cluster is: in the data directory, or, if a directory above is closed to the account that PostgreSQL
-/// runs as, under `/var/lib/counterfoil`.
-pub(crate) fn cluster_dir(data_dir: &Path, account: &Account, say: Say<'_>) -> Result<PathBuf, PrivateError> {
-    let inside = data_dir.join("postgres");
-    if !account.steps_down
-        || inside.join("PG_VERSION").exists()
-        || data_dir.ancestors().all(|above| is_open(above, account))
-    {
-        return Ok(inside);
-    }
-    let parent = Path::new("/var/lib/counterfoil").join(short_name(data_dir));
-    fs::create_dir_all(&parent).map_err(file_error("cannot make", &parent))?;
-    let outside = parent.join("postgres");
-    say(&format!(
-        "{} is closed to the user that PostgreSQL runs as, so its files are in {}",
-        data_dir.display(),
-        outside.display()
-    ));
-    chown(&parent, Some(account.uid), Some(account.gid))
-        .map_err(|error| file_error("cannot hand over", &parent)(error.into()))?;
-    Ok(outside)
-}
-
 /// Whether the account may pass through a directory.
-fn is_open(directory: &Path, account: &Account) -> bool {
+pub(crate) fn is_open(directory: &Path, account: &Account) -> bool {
     fs::metadata(directory).is_ok_and(|found| {
         let mode = found.mode();
         let bit = if found.uid() == account.uid.as_raw() {
@@ -54,15 +31,22 @@ fn is_open(directory: &Path, account: &Account) -> bool {
 }
 
 /// A short name for a path of any length.
-fn short_name(path: &Path) -> String {
+pub(crate) fn short_name(path: &Path) -> String {
     Digest::of(path.as_os_str().as_bytes()).hex()[..16].to_string()
 }
 
-/// The socket's directory: short, private, and the same for everybody who uses this data directory.
-pub(crate) fn socket_dir(data_dir: &Path, account: &Account) -> Result<PathBuf, PrivateError> {
-    let socket = Path::new("/tmp").join(format!("counterfoil-{}", short_name(data_dir)));
-    make_owned(&socket, account)?;
-    Ok(socket)
+/// The socket's directory: short, and the same for everybody who uses this cluster.
+pub(crate) fn socket_dir(cluster: &Path) -> PathBuf {
+    Path::new("/tmp").join(format!("counterfoil-{}", short_name(cluster)))
+}
+
+/// Removes the socket's directory, and what a killed server left in it.
+pub(crate) fn remove_socket_dir(socket: &Path) {
+    for name in [".s.PGSQL.5432", ".s.PGSQL.5432.lock"] {
+        let _ = fs::remove_file(socket.join(name));
+    }
+    // Whatever else is in it is not ours to remove; then it stays.
+    let _ = fs::remove_dir(socket);
 }
 
 /// Makes a directory of the account's with mode 0700, or checks that it is one: somebody else may have made it first.
@@ -79,7 +63,10 @@ pub(crate) fn make_owned(path: &Path, account: &Account) -> Result<(), PrivateEr
 /// Checks whose a directory is and closes it to others, as PostgreSQL demands. A link is not followed.
 pub(crate) fn mend(path: &Path, account: &Account) -> Result<(), PrivateError> {
     let found = fs::symlink_metadata(path).map_err(file_error("cannot read", path))?;
-    if !found.is_dir() || found.uid() != account.uid.as_raw() {
+    if !found.is_dir() {
+        return Err(PrivateError::NoDirectory(path.display().to_string()));
+    }
+    if found.uid() != account.uid.as_raw() {
         return Err(PrivateError::OtherOwner {
             path: path.display().to_string(),
             owner: found.uid(),

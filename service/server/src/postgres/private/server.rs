@@ -1,0 +1,188 @@
+//! The server process: starting it, waiting for it, stopping it. Whoever calls these holds the gate.
+
+use super::account::Account;
+use super::binaries::Binaries;
+use super::postmaster::{Found, Postmaster, look};
+use super::{PrivateError, Say, directory, file_error, log};
+use nix::sys::signal::{Signal, kill};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::process::Child;
+use tokio::time::{Instant, sleep};
+
+/// How often a state is looked at while it is waited for.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long processes of a killed server are waited for.
+const LEFT_OVER: Duration = Duration::from_secs(60);
+
+/// A cluster and what it is run with.
+pub(crate) struct Server {
+    pub(crate) cluster: PathBuf,
+    /// Where it listens: another place than usual if it runs since before its directory was moved.
+    pub(crate) socket: PathBuf,
+    pub(crate) binaries: Binaries,
+    pub(crate) account: Account,
+    /// Set once nobody here needs the server: a start does not wait for it to be ready any more.
+    pub(crate) leaving: AtomicBool,
+}
+
+/// Sentences for whoever waits: after three seconds, then every ten.
+pub(crate) struct Progress {
+    since: Instant,
+    next: Duration,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self { since: Instant::now(), next: Duration::from_secs(3) }
+    }
+
+    pub(crate) fn say(&mut self, say: Say<'_>, what: &str) {
+        if self.since.elapsed() >= self.next {
+            self.next += Duration::from_secs(10);
+            say(&format!("{what} ({} s) …", self.since.elapsed().as_secs()));
+        }
+    }
+}
+
+impl Server {
+    /// The server, if it runs.
+    pub(crate) fn running(&self) -> Option<Postmaster> {
+        match look(&self.cluster, &self.account) {
+            Found::Running(postmaster) => Some(postmaster),
+            Found::Nothing | Found::Dead(_) => None,
+        }
+    }
+
+    /// Waits until a server that runs accepts connections, recovery included. False if it ends meanwhile.
+    pub(crate) async fn until_ready(&self, say: Say<'_>) -> bool {
+        let mut progress = Progress::new();
+        while let Some(postmaster) = self.running() {
+            if postmaster.ready {
+                return true;
+            }
+            progress.say(say, "the private PostgreSQL is recovering");
+            sleep(LOOK).await;
+        }
+        false
+    }
+
+    /// Starts the server and waits until it accepts connections. Where processes of a killed one are in the way, they
+    /// are waited for, and the start is tried again.
+    pub(crate) async fn start(&self, say: Say<'_>) -> Result<(), PrivateError> {
+        for attempt in 1.. {
+            self.clear(say).await?;
+            if self.leaving.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            match self.launch(say).await {
+                Err(PrivateError::Ended { .. }) if attempt < 3 => sleep(Duration::from_millis(300)).await,
+                other => return other,
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// Waits for what a killed server left, and removes its file where PostgreSQL would take a zombie or a stranger
+    /// with its number for a server. It does not remove it while a process is left: the file names the shared memory
+    /// by which PostgreSQL knows of such.
+    async fn clear(&self, say: Say<'_>) -> Result<(), PrivateError> {
+        let (since, mut progress) = (Instant::now(), Progress::new());
+        loop {
+            let dead = match look(&self.cluster, &self.account) {
+                Found::Dead(dead) => dead,
+                Found::Nothing | Found::Running(_) => return Ok(()),
+            };
+            if self.leaving.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            if !dead.left_processes() {
+                let file = self.cluster.join("postmaster.pid");
+                if dead.number_is_taken() {
+                    std::fs::remove_file(&file).map_err(file_error("cannot remove", &file))?;
+                }
+                return Ok(());
+            }
+            if since.elapsed() > LEFT_OVER {
+                return Err(PrivateError::LeftOver {
+                    cluster: self.cluster.display().to_string(),
+                    log: log::path(&self.cluster).display().to_string(),
+                    seconds: LEFT_OVER.as_secs(),
+                });
+            }
+            progress.say(say, "waiting for the processes of a killed PostgreSQL to end");
+            sleep(LOOK).await;
+        }
+    }
+
+    /// One start. The process is in a group of its own, so that Ctrl-C does not reach it, and outlives this one.
+    async fn launch(&self, say: Say<'_>) -> Result<(), PrivateError> {
+        directory::make_owned(&self.socket, &self.account)?;
+        let output = log::open(&self.cluster, &self.account)?;
+        let from = output.metadata().map_or(0, |found| found.len());
+        let both = output.try_clone().map_err(file_error("cannot open", &self.cluster))?;
+        let mut server = self.account.command(&self.binaries.program("postgres"));
+        let child = server
+            .current_dir(&self.cluster)
+            .arg("-D")
+            .arg(&self.cluster)
+            .args(["-c", "listen_addresses=", "-c"])
+            .arg(format!("unix_socket_directories={}", self.socket.display()))
+            .stdout(output)
+            .stderr(both)
+            .spawn();
+        let mut child = child
+            .map_err(|error| PrivateError::Program { program: "postgres", detail: error.to_string() })?;
+        let ready = self.until_started(&mut child, from, say).await;
+        // Collected by whoever waits, or the process would stay as a zombie when it ends.
+        tokio::spawn(async move { child.wait().await });
+        ready
+    }
+
+    async fn until_started(&self, child: &mut Child, from: u64, say: Say<'_>) -> Result<(), PrivateError> {
+        let mut progress = Progress::new();
+        loop {
+            let ended =
+                child.try_wait().map_err(file_error("cannot wait for the server of", &self.cluster))?;
+            if let Some(status) = ended {
+                return Err(PrivateError::Ended {
+                    status: status.to_string(),
+                    log: log::path(&self.cluster).display().to_string(),
+                    words: log::tail(&self.cluster, from),
+                });
+            }
+            match self.running() {
+                Some(postmaster) if postmaster.ready || self.leaving.load(Ordering::Acquire) => return Ok(()),
+                _ => progress.say(say, "the private PostgreSQL is starting; after a crash it recovers first"),
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Stops the server: its sessions are ended, nothing is waited for but the last checkpoint. A server that takes
+    /// too long is stopped hard; nothing is lost by that, its next start recovers.
+    pub(crate) async fn stop(&self, say: Say<'_>) -> Result<(), PrivateError> {
+        let mut progress = Progress::new();
+        for (signal, patience) in [(Signal::SIGINT, 60), (Signal::SIGQUIT, 10)] {
+            let Some(postmaster) = self.running() else { return Ok(()) };
+            let _ = kill(postmaster.pid, signal);
+            let asked = Instant::now();
+            while asked.elapsed() < Duration::from_secs(patience) {
+                if self.running().is_none() {
+                    return Ok(());
+                }
+                progress.say(say, "waiting for the private PostgreSQL to stop");
+                sleep(LOOK).await;
+            }
+        }
+        self.running().map_or(Ok(()), |postmaster| Err(PrivateError::WillNotStop(postmaster.pid.as_raw())))
+    }
+
+    /// Asks the server to stop, for whoever cannot wait.
+    pub(crate) fn ask_to_stop(&self) {
+        if let Some(postmaster) = self.running() {
+            let _ = kill(postmaster.pid, Signal::SIGINT);
+        }
+    }
+}

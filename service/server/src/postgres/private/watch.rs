@@ -1,0 +1,52 @@
+//! A server that dies while it is in use is started again.
+
+use super::locks::Lock;
+use super::server::Server;
+use super::{GATE, log};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How often it is looked whether the server runs: two small files are read.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Watches until the server is given up. `homes` are the directories whose gates are held for a start.
+pub(crate) async fn watch(server: Arc<Server>, homes: Vec<PathBuf>) {
+    let mut bounded = Instant::now();
+    let mut pause = LOOK;
+    while !server.leaving.load(Ordering::Acquire) {
+        sleep(pause.min(LOOK)).await;
+        if server.running().is_some() {
+            pause = LOOK;
+        } else if bounded.elapsed() >= pause {
+            pause = match again(&server, &homes).await {
+                Ok(()) => LOOK,
+                Err(error) => {
+                    tracing::error!(%error, "the private PostgreSQL is down");
+                    (pause * 2).clamp(Duration::from_millis(500), Duration::from_secs(5))
+                }
+            };
+            bounded = Instant::now();
+        }
+        if bounded.elapsed() > Duration::from_secs(60) {
+            log::bound(&server.cluster);
+            bounded = Instant::now();
+        }
+    }
+}
+
+async fn again(server: &Server, homes: &[PathBuf]) -> Result<(), super::PrivateError> {
+    let say = |sentence: &str| tracing::warn!("{sentence}");
+    let mut gates = Vec::new();
+    for home in homes {
+        gates.push(Lock::exclusive(&home.join(GATE), &say).await?);
+    }
+    // Somebody else may have started it, or given it up, while the gate was waited for.
+    if server.running().is_some() || server.leaving.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    tracing::error!("the private PostgreSQL has ended; starting it again");
+    server.start(&say).await
+}

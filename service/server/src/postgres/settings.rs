@@ -1,0 +1,66 @@
+//! The settings of our sessions, and those without which no promise could be kept.
+
+use super::connect::DatabaseError;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+
+/// The settings of every session of ours. Plans made on empty tables must not stay, or issuing becomes slower by
+/// four within seconds; a server's time limits must not end the writer. What is set here goes before what a
+/// database or a role has set.
+pub(crate) fn for_service(options: PgConnectOptions) -> PgConnectOptions {
+    options
+        .application_name("counterfoil")
+        .options([
+            ("plan_cache_mode", "force_custom_plan"),
+            ("statement_timeout", "0"),
+            ("lock_timeout", "0"),
+            ("idle_session_timeout", "0"),
+            ("idle_in_transaction_session_timeout", "0"),
+            ("tcp_keepalives_idle", "5"),
+            ("tcp_keepalives_interval", "2"),
+            ("tcp_keepalives_count", "3"),
+            ("timezone", "UTC"),
+        ])
+        .disable_statement_logging()
+}
+
+const LOST: &str = "an acknowledged event could be lost";
+const DROPPED: &str = "a pooler in between does not pass our settings on; connect to PostgreSQL itself";
+const CANCELLED: &str = "a cancelled commit can look like a success";
+
+/// Name, values that are taken, and why no other is.
+const ASSERTED: [(&str, &[&str], &str); 12] = [
+    ("fsync", &["on"], LOST),
+    ("full_page_writes", &["on"], "a power cut could damage the log"),
+    ("synchronous_commit", &["on", "remote_apply"], LOST),
+    ("server_encoding", &["UTF8"], "names and notes are Unicode"),
+    (
+        "default_transaction_isolation",
+        &["read committed"],
+        "the writer reads the head in the statement after the lock",
+    ),
+    ("transaction_read_only", &["off"], "nothing could be written (is it a standby?)"),
+    ("plan_cache_mode", &["force_custom_plan"], DROPPED),
+    ("statement_timeout", &["0"], CANCELLED),
+    ("lock_timeout", &["0"], "the writer waits for its lock"),
+    ("idle_session_timeout", &["0"], "the writer's session would be ended while it is idle"),
+    ("idle_in_transaction_session_timeout", &["0"], "a transaction would be ended in the middle"),
+    // Since PostgreSQL 17; before, a session cannot even say that it wants none.
+    ("transaction_timeout", &["0"], CANCELLED),
+];
+
+/// Checks them in a session of ours.
+pub(crate) async fn check(options: &PgConnectOptions) -> Result<(), DatabaseError> {
+    let mut connection = options.connect().await?;
+    for (name, taken, why) in ASSERTED {
+        let found: Option<String> = sqlx::query_scalar("SELECT current_setting($1, true)")
+            .bind(name)
+            .fetch_one(&mut connection)
+            .await?;
+        if let Some(found) = found.filter(|found| !taken.contains(&found.as_str())) {
+            return Err(DatabaseError::Setting { name, found, wanted: taken[0], why });
+        }
+    }
+    connection.close().await?;
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! Servers that died, and what they leave.
+
+use super::{ask, enter, leave, until};
+use crate::support::Scratch;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sqlx::{ConnectOptions, Connection};
+use std::fs;
+
+#[tokio::test]
+async fn leaving_a_server_that_died_is_no_error() {
+    let scratch = Scratch::new();
+    let cluster = enter(scratch.path()).await.unwrap();
+    kill(Pid::from_raw(cluster.postmaster_pid().unwrap()), Signal::SIGQUIT).unwrap();
+    leave(cluster).await;
+    until(|| scratch.processes().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_comes_back_while_it_is_used() {
+    let scratch = Scratch::new();
+    let cluster = enter(scratch.path()).await.unwrap();
+    for _ in 0..2 {
+        let old = cluster.postmaster_pid().unwrap();
+        kill(Pid::from_raw(old), Signal::SIGKILL).unwrap();
+        until(|| cluster.postmaster_pid().is_some_and(|new| new != old)).await;
+        let mut answer = ask(&cluster, "SELECT 1").await;
+        for _ in 0..500 {
+            if answer.is_ok() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            answer = ask(&cluster, "SELECT 1").await;
+        }
+        answer.unwrap();
+    }
+    leave(cluster).await;
+    assert!(scratch.processes().is_empty());
+}
+
+#[tokio::test]
+async fn a_killed_server_whose_processes_go_on_is_waited_for() {
+    let scratch = Scratch::new();
+    let cluster = enter(scratch.path()).await.unwrap();
+    let pid = Pid::from_raw(cluster.postmaster_pid().unwrap());
+    // A session that works does not notice at once that its server is gone.
+    let mut busy = cluster.superuser("postgres").connect().await.unwrap();
+    let working = tokio::spawn(async move {
+        let sql = "SELECT count(*) FROM generate_series(1, 15000000) AS n(i) WHERE i % 7 = 0";
+        let _ = sqlx::query(sql).execute(&mut busy).await;
+        let _ = busy.close().await;
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    std::mem::forget(cluster);
+    kill(pid, Signal::SIGKILL).unwrap();
+    let again = enter(scratch.path()).await.unwrap();
+    assert_eq!(ask(&again, "SELECT 1").await.unwrap(), 1);
+    working.await.unwrap();
+    leave(again).await;
+}
+
+#[tokio::test]
+async fn a_number_that_a_stranger_has_now_is_no_server() {
+    let scratch = Scratch::new();
+    let cluster = enter(scratch.path()).await.unwrap();
+    let file = cluster.cluster_dir().join("postmaster.pid");
+    let text = fs::read_to_string(&file).unwrap();
+    leave(cluster).await;
+    // This test's own process, and another server of the same user: both live, and neither works here.
+    let other = Scratch::new();
+    let stranger = enter(other.path()).await.unwrap();
+    for pid in [std::process::id() as i32, stranger.postmaster_pid().unwrap()] {
+        let lines: Vec<String> = text.lines().skip(1).map(String::from).collect();
+        fs::write(&file, format!("{pid}\n{}\n", lines.join("\n"))).unwrap();
+        let cluster = enter(scratch.path()).await.unwrap();
+        assert_ne!(cluster.postmaster_pid(), Some(pid));
+        assert_eq!(ask(&cluster, "SELECT 1").await.unwrap(), 1);
+        leave(cluster).await;
+    }
+    assert_eq!(ask(&stranger, "SELECT 1").await.unwrap(), 1, "the stranger was left alone");
+    leave(stranger).await;
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_start_says_why_in_one_sentence() {
+    let scratch = Scratch::new();
+    leave(enter(scratch.path()).await.unwrap()).await;
+    let conf = scratch.path().join("postgres/postgresql.conf");
+    let good = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, format!("{good}\nnonsense = 1\n")).unwrap();
+    let error = super::refused(scratch.path()).await;
+    assert!(error.contains("nonsense") && error.contains("postgres.log"), "{error}");
+    assert!(scratch.processes().is_empty());
+    fs::write(&conf, good).unwrap();
+    leave(enter(scratch.path()).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_long_log_is_put_aside() {
+    let scratch = Scratch::new();
+    leave(enter(scratch.path()).await.unwrap()).await;
+    let log = scratch.path().join("postgres/postgres.log");
+    fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(17 << 20).unwrap();
+    leave(enter(scratch.path()).await.unwrap()).await;
+    assert!(fs::metadata(&log).unwrap().len() < 1 << 20);
+    assert_eq!(fs::metadata(log.with_extension("log.1")).unwrap().len(), 17 << 20);
+}
