@@ -13,6 +13,7 @@
 
 pub mod append;
 pub mod batch;
+pub mod feed;
 pub mod read;
 pub mod session;
 pub mod steps;

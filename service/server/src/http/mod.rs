@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tower_governor::{GovernorError, GovernorLayer};
 use uuid::Uuid;
-use v1::{token_changes, tokens};
+use v1::{events, token_changes, tokens};
 
 /// A request's id, made here: a client's own may be a secret in the wrong place.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +44,7 @@ pub fn api(app: App) -> Router {
         .route("/v1/user/tokens/{id}/rotate", post(token_changes::rotate))
         .route("/v1/user/tokens/{id}/disable", post(token_changes::disable))
         .route("/v1/user/tokens/{id}/enable", post(token_changes::enable))
+        .route("/v1/events", get(events::list))
         .route("/v1/token", get(token_changes::itself))
         .route("/v1/token/rotate", post(token_changes::rotate_itself))
         .route("/oauth2/introspect", post(oauth::introspect))

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers included")]
 
+mod audit;
 mod edge;
 mod people;
 mod private_postgres;

@@ -1,5 +1,6 @@
 //! The native API.
 
+pub mod events;
 pub mod record;
 pub mod token_changes;
 pub mod tokens;

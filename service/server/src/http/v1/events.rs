@@ -1,0 +1,248 @@
+//! `GET /v1/events`: the audit feed, as pages or as a stream.
+//!
+//! `after` is a position and exclusive; `until` is a position and inclusive, or an instant, and then what was decided
+//! before it. Windows tile: where one ends, the next begins, without a gap and without a repetition. A page may be
+//! empty and not the last one: `more` says whether to go on, from `next_after`. An instant that the log has not
+//! reached yet is no end: events may still be decided before it, and are found from `next_after` on.
+//!
+//! Each event is shown as it was written, with its chain value, so that a download proves itself.
+
+use super::tokens::instant;
+use crate::app::App;
+use crate::event_log::feed::{Filter, Item, Viewer, last_before, page, subject};
+use crate::event_log::read::head;
+use crate::http::caller::Caller;
+use crate::http::problem::Problem;
+use axum::body::Body;
+use axum::extract::{OriginalUri, State};
+use axum::response::Response;
+use counterfoil_domain::event::Event;
+use counterfoil_domain::ids::{Seq, TokenId};
+use counterfoil_domain::policy::{Permission, allows};
+use counterfoil_domain::timestamp::Timestamp;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, header};
+use std::fmt::Write;
+
+/// Events on a page unless told otherwise, and at most.
+const PAGE: (usize, usize) = (100, 1000);
+/// Events of a stream that are in memory at a time.
+const CHUNK: usize = 500;
+
+/// The media type of the stream: one JSON document a line.
+const NDJSON: &str = "application/x-ndjson";
+
+enum Until {
+    Seq(Seq),
+    Instant(Timestamp),
+}
+
+#[derive(Default)]
+struct Query {
+    after: Seq,
+    until: Option<Until>,
+    name: Option<&'static str>,
+    subject: Option<TokenId>,
+    limit: Option<usize>,
+}
+
+/// Reads the query. What is unknown, given twice or malformed is refused: a filter that is not understood must not
+/// widen what is exported.
+fn read(query: &str) -> Result<Query, Problem> {
+    let mut read = Query::default();
+    let mut seen = Vec::new();
+    for (name, text) in form_urlencoded::parse(query.as_bytes()) {
+        if seen.contains(&name) {
+            return Err(Problem::malformed("query", "A parameter is given twice."));
+        }
+        match &*name {
+            "after" => {
+                read.after = position(&text)
+                    .ok_or_else(|| Problem::malformed("after", "It is an event's seq, or 0."))?
+            }
+            "until" => {
+                read.until = Some(match position(&text) {
+                    Some(seq) => Until::Seq(seq),
+                    None => Until::Instant(instant("until", &text).map_err(|_| {
+                        Problem::malformed(
+                            "until",
+                            "It is an event's seq, or an RFC 3339 date-time; send a `+` in it as %2B.",
+                        )
+                    })?),
+                })
+            }
+            "type" => {
+                let known = Event::NAMES.iter().find(|known| **known == text);
+                read.name = Some(
+                    known
+                        .ok_or_else(|| Problem::malformed("type", "There is no event type of this name."))?,
+                )
+            }
+            "subject" => {
+                let id = text.parse().map_err(|_| {
+                    Problem::malformed("subject", "It is the id of what the events are about.")
+                })?;
+                read.subject = Some(id)
+            }
+            "limit" => {
+                let limit = position(&text).filter(|n| (1..=PAGE.1 as Seq).contains(n));
+                read.limit =
+                    Some(limit.ok_or_else(|| Problem::malformed("limit", "It is 1 to 1000."))? as usize)
+            }
+            _ => {
+                let detail = "The parameters are after, until, type, subject and limit.";
+                return Err(Problem::malformed("query", detail));
+            }
+        }
+        seen.push(name);
+    }
+    Ok(read)
+}
+
+/// A position of the log, in digits and nothing else.
+fn position(text: &str) -> Option<Seq> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().filter(|seq| i64::try_from(*seq).is_ok())
+}
+
+/// What is read, once its bounds are known.
+struct Reading {
+    app: App,
+    viewer: Viewer,
+    filter: Filter,
+    after: Seq,
+    /// The last position that is looked at.
+    last: Seq,
+    /// The head as of the request.
+    head: Seq,
+    /// How many events may still be shown.
+    left: usize,
+}
+
+impl Reading {
+    async fn begin(app: App, caller: &Caller, query: Query, left: usize) -> Result<Self, Problem> {
+        let mut connection = app.pool.acquire().await?;
+        let head = head(&mut connection).await?;
+        let last = match query.until {
+            None => head,
+            Some(Until::Seq(seq)) => seq.min(head),
+            Some(Until::Instant(instant)) => last_before(&mut connection, instant, head).await?,
+        };
+        let subject = match query.subject {
+            Some(id) => Some(subject(&mut connection, id.0).await?),
+            None => None,
+        };
+        drop(connection);
+        let viewer = Viewer {
+            user: caller.user,
+            organization: caller.organization,
+            everything: allows(caller.role, Permission::ReadAllEvents),
+        };
+        let filter = Filter { name: query.name, subject };
+        Ok(Self { app, viewer, filter, after: query.after, last, head, left })
+    }
+
+    /// The next events, at most so many. Goes on from where it looked.
+    async fn next(&mut self, most: usize) -> Result<Vec<Item>, sqlx::Error> {
+        let mut connection = self.app.pool.acquire().await?;
+        let limit = most.min(self.left);
+        let page = page(&mut connection, &self.viewer, &self.filter, self.after, self.last, limit).await?;
+        (self.after, self.left) = (page.next_after, self.left - page.items.len());
+        Ok(page.items)
+    }
+
+    fn more(&self) -> bool {
+        self.after < self.last
+    }
+
+    /// Where a reader goes on, and whether there is more already.
+    fn position(&self) -> String {
+        format!("\"next_after\":{},\"more\":{},\"head\":{}", self.after, self.more(), self.head)
+    }
+
+    /// Whether the reader may still read: a stream can outlast a membership.
+    fn is_allowed(&self) -> bool {
+        let role = self.app.index.role(self.viewer.user, self.viewer.organization, Seq::MAX);
+        role.is_some_and(|role| allows(role, Permission::ReadAllEvents) || !self.viewer.everything)
+    }
+}
+
+/// Writes an event. The record goes in as it is: it is JSON, and its bytes are what the chain value proves.
+fn write(item: &Item, out: &mut String) {
+    // Writing to a string does not fail.
+    let _ = write!(out, "{{\"chain\":\"{}\",\"record\":{}}}", item.chain.hex(), item.record);
+}
+
+/// The feed, as far as the caller may see it.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    uri: OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let query = read(uri.query().unwrap_or_default())?;
+    let limit = query.limit;
+    if wants_stream(&headers) {
+        let reading = Reading::begin(app, &caller, query, limit.unwrap_or(usize::MAX)).await?;
+        return Ok(answer(NDJSON, Body::from_stream(lines(reading))));
+    }
+    let mut reading = Reading::begin(app, &caller, query, limit.unwrap_or(PAGE.0)).await?;
+    let items = reading.next(PAGE.1).await?;
+    let mut text = String::from("{\"items\":[");
+    for (place, item) in items.iter().enumerate() {
+        text.push_str(if place == 0 { "" } else { "," });
+        write(item, &mut text);
+    }
+    text.push_str("],");
+    text.push_str(&reading.position());
+    text.push('}');
+    Ok(answer("application/json", Body::from(text)))
+}
+
+fn answer(media_type: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Whether the stream is asked for, and not pages before it.
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut essences = accepted.flat_map(|line| line.split(',')).filter_map(|range| range.split(';').next());
+    let first = essences.find(|essence| {
+        [NDJSON, "application/json"].iter().any(|known| essence.trim().eq_ignore_ascii_case(known))
+    });
+    first.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(NDJSON))
+}
+
+/// Whole lines: one an event, and a last one that says where to go on and whether there is more. A stream without
+/// the last line was cut. It ends at the head as of the request; if the service stops, or the reader may not read any
+/// more, it ends after a whole line before that.
+fn lines(reading: Reading) -> impl futures_util::Stream<Item = Result<String, std::io::Error>> + Send {
+    stream::try_unfold(Some(reading), |reading| async {
+        let Some(mut reading) = reading else { return Ok(None) };
+        if !reading.is_allowed() {
+            return Ok(None);
+        }
+        let mut text = String::new();
+        // An empty stretch makes no chunk: an empty one would end the body's framing.
+        while text.is_empty() && reading.more() && reading.left > 0 {
+            let items = reading.next(CHUNK).await.map_err(|error| {
+                tracing::error!(%error, "the feed could not be read on");
+                std::io::Error::other("the feed could not be read on")
+            })?;
+            for item in &items {
+                write(item, &mut text);
+                text.push('\n');
+            }
+        }
+        if text.is_empty() {
+            return Ok(Some((format!("{{{}}}\n", reading.position()), None)));
+        }
+        Ok(Some((text, Some(reading))))
+    })
+}
