@@ -5,10 +5,12 @@ pub mod admission;
 pub mod body;
 pub mod caller;
 pub mod credentials;
+pub mod cursor;
 pub mod edge;
 pub mod health;
 pub mod oauth;
 pub mod problem;
+pub mod query;
 pub mod v1;
 pub mod wire;
 
@@ -25,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tower_governor::{GovernorError, GovernorLayer};
 use uuid::Uuid;
-use v1::{events, token_changes, tokens};
+use v1::{events, token_changes, token_list, tokens};
 
 /// A request's id, made here: a client's own may be a secret in the wrong place.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +38,7 @@ pub fn api(app: App) -> Router {
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
-        .route("/v1/user/tokens", get(tokens::list).post(tokens::issue).delete(tokens::delete_all))
+        .route("/v1/user/tokens", get(token_list::list).post(tokens::issue).delete(tokens::delete_all))
         .route(
             "/v1/user/tokens/{id}",
             get(tokens::get).patch(token_changes::change).delete(token_changes::revoke),

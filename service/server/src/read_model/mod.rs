@@ -3,4 +3,5 @@
 pub mod applier;
 pub mod digest_index;
 pub mod freshness;
+pub mod lists;
 pub mod tables;

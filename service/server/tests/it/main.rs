@@ -4,6 +4,7 @@
 
 mod audit;
 mod edge;
+mod lists;
 mod people;
 mod private_postgres;
 mod readme;

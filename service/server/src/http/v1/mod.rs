@@ -3,4 +3,5 @@
 pub mod events;
 pub mod record;
 pub mod token_changes;
+pub mod token_list;
 pub mod tokens;

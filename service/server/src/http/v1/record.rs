@@ -2,12 +2,11 @@
 
 use super::super::problem::Problem;
 use crate::app::App;
-use crate::read_model::tables::{load, token_row};
+use crate::read_model::lists::{self, Listed, Used};
 use counterfoil_domain::ids::{TokenId, UserId};
 use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::{State, Token};
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 /// A token as `/v1` shows it.
@@ -31,79 +30,89 @@ pub struct Record {
     pub created_at: Timestamp,
     /// From when on it is inactive.
     pub expires_at: Option<Timestamp>,
+    /// When it was last used, a few seconds late; null for never.
+    pub last_used_at: Option<Timestamp>,
+    /// The gateway that it was last used through; null for a call to this service itself.
+    pub last_used_by: Option<UsedBy>,
+    /// How often it was used. Uses of the last seconds before a crash are not counted.
+    pub uses: u64,
     /// When the earlier plaintext ends at the latest, while it works.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous_ends_at: Option<Timestamp>,
+    /// The use of an earlier plaintext after its end: somebody still has the old key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_use: Option<EndedUse>,
     /// The plaintext, in the one answer that shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plaintext: Option<String>,
 }
 
+/// A gateway that a token was used through.
+#[derive(Debug, Serialize)]
+pub struct UsedBy {
+    /// Its client id.
+    pub client_id: String,
+    /// Its name; null once that was erased.
+    pub name: Option<String>,
+}
+
+/// The use of an earlier plaintext after its end. It was refused each time.
+#[derive(Debug, Serialize)]
+pub struct EndedUse {
+    /// When it was last tried.
+    pub last_used_at: Timestamp,
+    /// The gateway that still has it in use; null for a call to this service itself.
+    pub last_used_by: Option<UsedBy>,
+    /// How often it was tried.
+    pub uses: u64,
+}
+
+impl UsedBy {
+    fn of(used: &mut Used) -> Option<Self> {
+        used.by.take().map(|(id, name)| Self { client_id: id.client_id(), name })
+    }
+}
+
 impl Record {
-    /// The record of a token with its note.
-    pub fn new(token: &Token, note: Option<String>, now: Timestamp) -> Self {
+    /// The record of a token with what is kept beside it.
+    pub fn new(listed: Listed, now: Timestamp) -> Self {
+        let Listed { token, note, mut used, mut ended_used } = listed;
         let earlier = token.previous.as_ref().filter(|previous| token.stands() && previous.works(now));
         Self {
             id: token.id,
             kind: token.kind.name(),
             note,
-            hint: token.hint.clone(),
             scopes: token.scopes.iter().map(String::from).collect(),
             state: token.state(now),
             generation: token.generation,
             created_at: token.issued_at,
             expires_at: token.expires_at,
+            last_used_at: used.at,
+            last_used_by: UsedBy::of(&mut used),
+            uses: used.count,
             previous_ends_at: earlier.map(|previous| previous.ends_at),
+            ended_use: ended_used.at.map(|last_used_at| EndedUse {
+                last_used_at,
+                last_used_by: UsedBy::of(&mut ended_used),
+                uses: ended_used.count,
+            }),
             plaintext: None,
+            hint: token.hint,
         }
     }
 }
 
-/// The entity tag of a token: what an edit changes, changes it.
+/// The entity tag of a token: what an edit changes, changes it. Its use does not.
 pub fn tag(token: &Token) -> String {
     format!("\"{}\"", token.seq)
 }
 
-/// A user's own token with its note. Somebody else's is not found.
+/// A user's own token. Somebody else's is not found.
 ///
 /// # Errors
 /// 404, or 503 while the database cannot be reached.
-pub async fn own(app: &App, user: UserId, id: TokenId) -> Result<(Token, Option<String>), Problem> {
-    let mut connection = app.pool.acquire().await?;
-    let sql = format!("SELECT {} FROM tokens WHERE id = $1 AND user_id = $2", token_row::COLUMNS);
-    let row =
-        sqlx::query(AssertSqlSafe(sql)).bind(id.0).bind(user.0).fetch_optional(&mut *connection).await?;
-    let token = token_row::read(&row.ok_or_else(Problem::not_found)?)?;
-    let note = match token.note {
-        Some(note) => load::texts(&mut connection, &[note.id.0]).await?.remove(&note.id.0),
-        None => None,
-    };
-    Ok((token, note))
-}
-
-/// A page of a user's tokens, the newest first.
-///
-/// # Errors
-/// 503 while the database cannot be reached.
-pub async fn page(
-    app: &App,
-    user: UserId,
-    before: Option<u64>,
-    limit: usize,
-) -> Result<Vec<(Token, Option<String>)>, Problem> {
-    let sql = format!(
-        "SELECT {}, (SELECT value FROM personal_values v WHERE v.id = note_id)
-         FROM tokens WHERE user_id = $1 AND issued_seq < $2 ORDER BY issued_seq DESC LIMIT $3",
-        token_row::COLUMNS
-    );
-    let before = before.map_or(i64::MAX, |seq| i64::try_from(seq).unwrap_or(i64::MAX));
-    let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(user.0)
-        .bind(before)
-        .bind(limit as i64)
-        .fetch_all(&app.pool)
-        .await?;
-    rows.iter().map(|row| Ok((token_row::read(row)?, row.try_get::<Option<String>, _>(23)?))).collect()
+pub async fn own(app: &App, user: UserId, id: TokenId) -> Result<Listed, Problem> {
+    lists::one(&app.pool, user, id).await?.ok_or_else(Problem::not_found)
 }
 
 /// A value's id and salt are random; its text is the caller's.

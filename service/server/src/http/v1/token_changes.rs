@@ -9,6 +9,7 @@ use crate::event_log::batch::Outcome;
 use crate::http::body::Json;
 use crate::http::caller::{AnyCaller, Caller};
 use crate::http::problem::Problem;
+use crate::read_model::lists::Listed;
 use axum::extract::{OriginalUri, Path, State};
 use axum::response::{IntoResponse, Response};
 use counterfoil_domain::command::Action;
@@ -27,13 +28,18 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
+/// A field that may be absent but not null: null is no way to say "as it was".
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 /// `PATCH /v1/user/tokens/{id}`. What is absent stays.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     #[serde(default, deserialize_with = "nullable")]
     note: Option<Option<String>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     scopes: Option<Vec<String>>,
     #[serde(default, deserialize_with = "nullable")]
     expires_at: Option<Option<String>>,
@@ -45,7 +51,11 @@ fn nullable_instant(field: Option<Option<String>>) -> Result<Option<Option<Times
 
 /// The version that `If-Match` names. A tag that is none of ours matches nothing.
 fn if_match(headers: &HeaderMap) -> Option<Seq> {
-    let text = headers.get(header::IF_MATCH)?.to_str().unwrap_or_default().trim();
+    let mut lines = headers.get_all(header::IF_MATCH).iter();
+    let text = match (lines.next()?, lines.next()) {
+        (only, None) => only.to_str().unwrap_or_default().trim(),
+        _ => "",
+    };
     if text == "*" {
         return None;
     }
@@ -80,8 +90,9 @@ pub async fn change(
 }
 
 async fn as_it_is(app: &App, caller: &Caller, id: TokenId) -> Result<Response, Problem> {
-    let (token, note) = own(app, caller.user, id).await?;
-    Ok(shown(StatusCode::OK, &Record::new(&token, note, app.clock.now()), &tag(&token)))
+    let listed = own(app, caller.user, id).await?;
+    let tag = tag(&listed.token);
+    Ok(shown(StatusCode::OK, &Record::new(listed, app.clock.now()), &tag))
 }
 
 /// A body with a reason, or none.
@@ -225,11 +236,11 @@ async fn rotated(
     let RotateBody { expires_at, overlap } = body.value;
     let overlap = overlap.map_or(Ok(Overlap::UntilUsed), OverlapBody::checked)?;
     // The plaintext that was the present one when this request came.
-    let (seen, _) = own(app, caller.user, id).await?;
+    let seen = own(app, caller.user, id).await?;
     let (plaintext, hint) = app.mint(Kind::Personal);
     let action = Action::Rotate(Rotate {
         id,
-        generation: seen.generation,
+        generation: seen.token.generation,
         if_match: if_match(headers),
         digest: plaintext.digest(),
         hint,
@@ -237,12 +248,13 @@ async fn rotated(
         overlap,
     });
     let reply = app.writer.write(caller.command(action), key).await?;
-    let (token, note) = own(app, caller.user, id).await?;
-    let mut record = Record::new(&token, note, app.clock.now());
     if reply.outcome == Outcome::Repeated {
-        return Ok(not_repeated(record, &tag(&token)));
+        return Ok(not_repeated(app, own(app, caller.user, id).await?));
     }
-    record.generation = reply.token.as_ref().map_or(record.generation, |token| token.generation);
+    // Nothing is read any more: what was committed is answered, whatever becomes of the database now.
+    let token = reply.token.ok_or_else(Problem::internal)?;
+    let tag = tag(&token);
+    let mut record = Record::new(Listed { token, ..seen }, app.clock.now());
     record.plaintext = Some(plaintext.into_shown());
-    Ok(shown(StatusCode::OK, &record, &tag(&token)))
+    Ok(shown(StatusCode::OK, &record, &tag))
 }

@@ -1,12 +1,13 @@
-//! `/v1/user/tokens`: issue, list, get, delete all.
+//! `/v1/user/tokens`: issue, get, delete all.
 
-use super::record::{Record, own, page, tag, value};
+use super::record::{Record, own, tag, value};
 use crate::app::App;
 use crate::event_log::batch::Outcome;
 use crate::event_log::writer::Idempotency;
 use crate::http::body::Json;
 use crate::http::caller::Caller;
 use crate::http::problem::Problem;
+use crate::read_model::lists::Listed;
 use axum::body::Body;
 use axum::extract::{OriginalUri, Path, State};
 use axum::response::Response;
@@ -23,8 +24,6 @@ use sha2::{Digest as _, Sha256};
 
 /// Longest note, in characters.
 pub const LONGEST_NOTE: usize = 200;
-/// Records on a page unless told otherwise, and at most.
-const PAGE: (usize, usize) = (50, 100);
 
 /// `POST /v1/user/tokens`
 #[derive(Deserialize)]
@@ -63,23 +62,26 @@ pub async fn issue(
     });
     let reply = app.writer.write(caller.command(action), key).await?;
     if let (Outcome::Repeated, Answer::Token(id)) = (reply.outcome, reply.answer) {
-        let (token, note) = own(&app, caller.user, id).await?;
-        return Ok(not_repeated(Record::new(&token, note, app.clock.now()), &tag(&token)));
+        return Ok(not_repeated(&app, own(&app, caller.user, id).await?));
     }
     let token = reply.token.ok_or_else(Problem::internal)?;
-    let mut record = Record::new(&token, note.map(|note| note.text), app.clock.now());
+    let (id, tag) = (token.id, tag(&token));
+    let listed = Listed::new(token, note.map(|note| note.text));
+    let mut record = Record::new(listed, app.clock.now());
     record.plaintext = Some(plaintext.into_shown());
-    let mut response = shown(StatusCode::CREATED, &record, &tag(&token));
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/user/tokens/{}", token.id)) {
+    let mut response = shown(StatusCode::CREATED, &record, &tag);
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/user/tokens/{id}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
 }
 
 /// The answer to a repeated request: the record, and how to get a plaintext after all.
-pub(super) fn not_repeated(mut record: Record, tag: &str) -> Response {
+pub(super) fn not_repeated(app: &App, listed: Listed) -> Response {
+    let tag = tag(&listed.token);
+    let mut record = Record::new(listed, app.clock.now());
     record.plaintext = Some("not_repeated".into());
-    let mut response = shown(StatusCode::OK, &record, tag);
+    let mut response = shown(StatusCode::OK, &record, &tag);
     if let Ok(link) =
         HeaderValue::from_str(&format!("</v1/user/tokens/{}/rotate>; rel=\"rotate\"", record.id))
     {
@@ -88,14 +90,14 @@ pub(super) fn not_repeated(mut record: Record, tag: &str) -> Response {
     response
 }
 
-/// A JSON answer that nobody keeps.
+/// A JSON answer that nobody keeps, with its entity tag unless that is empty.
 pub(super) fn shown(status: StatusCode, document: &impl serde::Serialize, tag: &str) -> Response {
     let mut response = Response::new(Body::from(serde_json::to_vec(document).unwrap_or_default()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(tag) = HeaderValue::from_str(tag) {
+    if let Some(tag) = HeaderValue::from_str(tag).ok().filter(|tag| !tag.is_empty()) {
         headers.insert(header::ETAG, tag);
     }
     response
@@ -110,48 +112,9 @@ pub async fn get(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let (token, note) = own(&app, caller.user, token_id(&id)?).await?;
-    Ok(shown(StatusCode::OK, &Record::new(&token, note, app.clock.now()), &tag(&token)))
-}
-
-/// Lists the caller's tokens, the newest first. `cursor` is the `next_cursor` of the page before.
-///
-/// # Errors
-/// As [`Problem`] chooses.
-pub async fn list(State(app): State<App>, caller: Caller, uri: OriginalUri) -> Result<Response, Problem> {
-    let (mut limit, mut before) = (PAGE.0, None);
-    let mut seen = Vec::new();
-    for (name, text) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
-        if seen.contains(&name) {
-            return Err(Problem::malformed("query", "A parameter is given twice."));
-        }
-        match &*name {
-            "limit" => {
-                limit = text
-                    .parse()
-                    .ok()
-                    .filter(|n| (1..=PAGE.1).contains(n))
-                    .ok_or_else(|| Problem::malformed("limit", "It is 1 to 100."))?
-            }
-            "cursor" => {
-                before = Some(
-                    text.parse()
-                        .ok()
-                        .filter(|n| *n > 0)
-                        .ok_or_else(|| Problem::malformed("cursor", "It is the next_cursor of a page."))?,
-                )
-            }
-            _ => return Err(Problem::malformed("query", "The parameters are limit and cursor.")),
-        }
-        seen.push(name);
-    }
-    let mut found = page(&app, caller.user, before, limit + 1).await?;
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| more).map(|(token, _)| token.issued_seq.to_string());
-    let now = app.clock.now();
-    let items: Vec<Record> = found.into_iter().map(|(token, note)| Record::new(&token, note, now)).collect();
-    Ok(shown(StatusCode::OK, &serde_json::json!({ "items": items, "next_cursor": next }), ""))
+    let listed = own(&app, caller.user, token_id(&id)?).await?;
+    let tag = tag(&listed.token);
+    Ok(shown(StatusCode::OK, &Record::new(listed, app.clock.now()), &tag))
 }
 
 /// `DELETE /v1/user/tokens`

@@ -108,9 +108,11 @@ pub async fn write(
     remember(connection, remembered, now).await
 }
 
-/// Text as searches and sign-in compare it: composed (NFKC), in lower case, composed again.
+/// Text as searches and sign-in compare it: composed (NFKC), in lower case, composed again. Letter by letter, so that
+/// a part of a text is folded as it is in the whole: a final sigma is a sigma.
 pub fn folded(text: &str) -> String {
-    text.nfkc().collect::<String>().to_lowercase().nfkc().collect()
+    let letters = text.nfkc().flat_map(char::to_lowercase);
+    letters.map(|letter| if letter == 'ς' { 'σ' } else { letter }).nfkc().collect()
 }
 
 async fn values(connection: &mut PgConnection, writes: &[Write]) -> Result<(), sqlx::Error> {
