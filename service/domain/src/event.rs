@@ -15,6 +15,7 @@ use crate::token::{
     TokenRotated, TokenScoped, TokensRevokedAll,
 };
 use crate::user::{PasswordSet, UserCreated};
+use crate::value::ValueRef;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -93,6 +94,32 @@ events! {
     PreviousEnded(PreviousEnded) = "token.previous_ended",
     /// All tokens of a user were ended, in one event.
     TokensRevokedAll(TokensRevokedAll) = "tokens.revoked_all",
+}
+
+impl Event {
+    /// The personal value that this event commits to, if it does to one.
+    pub fn value(&self) -> Option<ValueRef> {
+        match self {
+            Self::OrganizationCreated(body) => Some(body.name),
+            Self::UserCreated(body) => Some(body.email),
+            Self::EnvironmentCreated(body) => Some(body.name),
+            Self::GatewayRegistered(body) => Some(body.name),
+            Self::GatewayChanged(body) => body.name,
+            Self::TokenIssued(body) => body.note,
+            Self::TokenRenamed(body) => body.note,
+            Self::PasswordSet(_)
+            | Self::MemberAdded(_)
+            | Self::GatewayRemoved(_)
+            | Self::TokenScoped(_)
+            | Self::TokenRotated(_)
+            | Self::TokenDisabled(_)
+            | Self::TokenEnabled(_)
+            | Self::TokenExpired(_)
+            | Self::TokenRevoked(_)
+            | Self::PreviousEnded(_)
+            | Self::TokensRevokedAll(_) => None,
+        }
+    }
 }
 
 fn from_json<T: DeserializeOwned>(name: &str, body: &str) -> Result<T, Undecodable> {

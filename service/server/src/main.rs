@@ -29,6 +29,10 @@ enum Subcommands {
     Serve(cli::serve::Arguments),
     /// Make the first organization, its owner and its gateway, and print their credentials once.
     Init(cli::init::Arguments),
+    /// Fold the whole log anew and compare everything with it; exit code 1 if anything differs.
+    Verify(cli::verify::Arguments),
+    /// Print which tokens were live at a moment, by the log alone.
+    Replay(cli::replay::Arguments),
     /// Make the roles and tables of the database.
     Migrate,
 }
@@ -52,6 +56,8 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         match arguments.command {
             Subcommands::Serve(arguments) => cli::serve::run(&config, &arguments).await,
             Subcommands::Init(arguments) => cli::init::run(&config, &arguments).await,
+            Subcommands::Verify(arguments) => cli::verify::run(&config, &arguments).await,
+            Subcommands::Replay(arguments) => cli::replay::run(&config, &arguments).await,
             Subcommands::Migrate => cli::with_database(&config, async |_| Ok(())).await,
         }
     })

@@ -1,17 +1,26 @@
 //! The subcommands: what each takes, does and prints.
 
 pub(crate) mod init;
+mod progress;
+pub(crate) mod replay;
 pub(crate) mod serve;
 mod tour;
+pub(crate) mod verify;
 
 use counterfoil::config::Config;
 use counterfoil::postgres::connect::Database;
 use std::error::Error;
+use std::io::Write;
 use std::time::Duration;
 
 /// Tells whoever started the program how it is getting on. Standard output is for documents.
 pub(crate) fn say(sentence: &str) {
     eprintln!("counterfoil: {sentence}");
+}
+
+/// Writes to standard output. Whoever reads it may have read enough.
+pub(crate) fn document(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// How long the pool may take to close its connections.

@@ -15,8 +15,10 @@ pub mod append;
 pub mod batch;
 pub mod feed;
 pub mod read;
+pub mod replay;
 pub mod session;
 pub mod steps;
+pub mod verify;
 pub mod writer;
 
 /// The key of the advisory lock under which events are appended, held for one transaction.

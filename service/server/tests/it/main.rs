@@ -10,6 +10,7 @@ mod private_postgres;
 mod readme;
 mod support;
 mod tokens;
+mod verify;
 
 use counterfoil::app::App;
 use counterfoil::clock::{Clock, random};

@@ -13,6 +13,7 @@ use crate::event_log::feed::{Filter, Item, Viewer, last_before, page, subject};
 use crate::event_log::read::head;
 use crate::http::caller::Caller;
 use crate::http::problem::Problem;
+use crate::ops::drain::Stage;
 use axum::body::Body;
 use axum::extract::{OriginalUri, State};
 use axum::response::Response;
@@ -20,7 +21,7 @@ use counterfoil_domain::event::Event;
 use counterfoil_domain::ids::{Seq, TokenId};
 use counterfoil_domain::policy::{Permission, allows};
 use counterfoil_domain::timestamp::Timestamp;
-use futures_util::stream;
+use futures_util::{FutureExt, stream};
 use http::{HeaderMap, HeaderValue, header};
 use std::fmt::Write;
 
@@ -160,6 +161,10 @@ impl Reading {
         format!("\"next_after\":{},\"more\":{},\"head\":{}", self.after, self.more(), self.head)
     }
 
+    fn is_draining(&self) -> bool {
+        self.app.drain.reached(Stage::Draining).now_or_never().is_some()
+    }
+
     /// Whether the reader may still read: a stream can outlast a membership.
     fn is_allowed(&self) -> bool {
         let role = self.app.index.role(self.viewer.user, self.viewer.organization, Seq::MAX);
@@ -230,7 +235,7 @@ fn lines(reading: Reading) -> impl futures_util::Stream<Item = Result<String, st
         }
         let mut text = String::new();
         // An empty stretch makes no chunk: an empty one would end the body's framing.
-        while text.is_empty() && reading.more() && reading.left > 0 {
+        while text.is_empty() && reading.more() && reading.left > 0 && !reading.is_draining() {
             let items = reading.next(CHUNK).await.map_err(|error| {
                 tracing::error!(%error, "the feed could not be read on");
                 std::io::Error::other("the feed could not be read on")

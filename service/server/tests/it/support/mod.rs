@@ -1,9 +1,11 @@
 //! A service with a private PostgreSQL, an organization, and people who talk to it over HTTP.
 
+mod everything;
 pub(crate) mod people;
 pub(crate) mod raw;
 mod scratch;
 
+pub(crate) use everything::everything;
 pub(crate) use scratch::Scratch;
 
 use counterfoil::app::App;

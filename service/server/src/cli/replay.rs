@@ -1,0 +1,105 @@
+//! `counterfoil replay`.
+
+use super::progress::{self, Measured};
+use super::{document, say, with_database};
+use counterfoil::clock::Clock;
+use counterfoil::config::Config;
+use counterfoil::event_log::replay::{Live, Replayed, Totals, database, download};
+use counterfoil::event_log::verify::Until;
+use counterfoil_domain::timestamp::Timestamp;
+use serde::Serialize;
+use std::error::Error;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The moment: after the event of this seq, or before an RFC 3339 time. Without it, the log's end and now.
+    #[arg(long, value_name = "SEQ|TIME", value_parser = until)]
+    until: Option<Until>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// A download of /v1/events (application/x-ndjson) instead of the database.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+}
+
+/// Reads a moment as the feed's `until` does.
+fn until(text: &str) -> Result<Until, String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().map(Until::Seq).map_err(|_| "there is no such position".into());
+    }
+    Timestamp::parse(text).map(Until::Instant).map_err(|error| format!("not a seq, and {error}"))
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    seq: u64,
+    chain: &'a str,
+    at: Timestamp,
+    #[serde(flatten)]
+    measured: Measured,
+    /// Positions that a download lacks: the list may lack tokens too.
+    missing: u64,
+    totals: Totals,
+    live: &'a [Live],
+}
+
+pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let (until, now) = (arguments.until, Clock::system().now());
+    let (replayed, measured) = match &arguments.from {
+        Some(path) => {
+            let replay = |progress| async move { download(path, until, now, &progress).await };
+            progress::shown("replayed", replay).await?
+        }
+        None => {
+            with_database(config, async |found| {
+                let pool = &found.pool;
+                let replay = |progress| async move { database(pool, until, now, &progress).await };
+                Ok(progress::shown("replayed", replay).await?)
+            })
+            .await?
+        }
+    };
+    if let Some(first) = replayed.findings.first.first() {
+        let count = replayed.findings.count;
+        return Err(format!("the log is damaged, so nothing follows from it ({count} found): {first}").into());
+    }
+    let measured = measured.of(replayed.events);
+    if arguments.json {
+        document(&json(&replayed, measured)?)
+    } else {
+        print(&replayed, &measured)
+    }
+    if replayed.missing > 0 {
+        say(&format!(
+            "{} events are not in the download: tokens may be missing from the list",
+            replayed.missing
+        ));
+    }
+    Ok(())
+}
+
+fn json(replayed: &Replayed, measured: Measured) -> serde_json::Result<String> {
+    let Replayed { seq, chain, at, live, totals, missing, .. } = replayed;
+    serde_json::to_string(&Document {
+        seq: *seq,
+        chain,
+        at: *at,
+        measured,
+        missing: *missing,
+        totals: *totals,
+        live,
+    })
+}
+
+fn print(replayed: &Replayed, measured: &Measured) {
+    let lines: String = replayed.live.iter().map(|token| format!("{token}\n")).collect();
+    document(lines.trim_end());
+    let Totals { live, owners, disabled, expired, ended } = replayed.totals;
+    document(&format!("{measured}, up to event {}, whose chain value is {}", replayed.seq, replayed.chain));
+    document(&format!(
+        "at {}: {live} tokens of {owners} owners live; {disabled} disabled, {expired} expired, {ended} ended",
+        replayed.at
+    ));
+}

@@ -1,0 +1,147 @@
+//! Decoding: stored bytes to events, with all that can be said of one event alone or beside the one before.
+
+use super::VerifyError;
+use super::source::{Chunk, Fields};
+use counterfoil_domain::event::{CHAIN_START, Recorded, Undecodable, chain};
+use counterfoil_domain::ids::Seq;
+use counterfoil_domain::plaintext::Digest;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+/// What was read.
+pub(crate) enum Read {
+    /// An event.
+    Event(Box<Stored>),
+    /// The last line of a stream: how far it looked, whether there was more, and the head as of the request.
+    End { next_after: Seq, more: bool, head: Seq },
+    /// A line that belongs to no download.
+    Strange(u64),
+    /// The file ends within a line.
+    Cut,
+}
+
+/// An event and what its storing says.
+pub(crate) struct Stored {
+    /// The position by which it was found.
+    pub(crate) seq: Seq,
+    pub(crate) event: Result<Recorded, Undecodable>,
+    pub(crate) chain: Digest,
+    /// Whether the chain value follows from the one before; `None` if the one before is not there.
+    pub(crate) follows: Option<bool>,
+    /// Copies in columns that differ from the record.
+    pub(crate) wrong: Vec<&'static str>,
+    /// The copies that the state explains: subject and user.
+    pub(crate) about: Option<(Uuid, Option<Uuid>)>,
+}
+
+/// Remembers what came before.
+#[derive(Default)]
+pub(crate) struct Decoder {
+    before: Option<(Seq, Digest)>,
+}
+
+/// Microseconds from 1970 to 2000, where PostgreSQL's instants begin.
+const EPOCH: i64 = 946_684_800_000_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'a> {
+    #[serde(borrow)]
+    chain: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    record: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct End {
+    next_after: Seq,
+    more: bool,
+    head: Seq,
+}
+
+impl Decoder {
+    /// Decodes a chunk.
+    pub(crate) fn decode(&mut self, chunk: &Chunk) -> Result<Vec<Read>, VerifyError> {
+        match chunk {
+            Chunk::Rows(rows) => {
+                let mut read = Vec::with_capacity(rows.len());
+                for row in rows {
+                    read.extend(self.row(row)?.map(|stored| Read::Event(Box::new(stored))));
+                }
+                Ok(read)
+            }
+            Chunk::Lines(number, lines) => {
+                Ok(lines.iter().zip(*number..).map(|(line, number)| self.line(line, number)).collect())
+            }
+        }
+    }
+
+    /// A row; `None` for the mark at the end.
+    fn row(&mut self, row: &[u8]) -> Result<Option<Stored>, VerifyError> {
+        if row == [0xff, 0xff] {
+            return Ok(None);
+        }
+        let mut fields = Fields::next(row, 8).ok_or(VerifyError::Copy)?;
+        let mut field = || fields.field().ok_or(VerifyError::Copy);
+        let seq = number(field()?)?;
+        let record = std::str::from_utf8(field()?.unwrap_or_default()).map_err(|_| VerifyError::Copy)?;
+        let digest = Digest(array(field()?)?);
+        let (name, organization) = (field()?.unwrap_or_default(), optional_uuid(field()?)?);
+        let (subject, user) = (uuid(field()?)?, optional_uuid(field()?)?);
+        let decided_at = number(field()?)?;
+        let mut stored = self.stored(Some(seq as Seq), record, digest);
+        stored.about = Some((subject, user));
+        if let Ok(recorded) = &stored.event {
+            let copies = [
+                ("seq", recorded.seq == stored.seq),
+                ("type", recorded.event.name().as_bytes() == name),
+                ("organization_id", recorded.organization.map(|id| id.0) == organization),
+                ("decided_at", recorded.decided_at.micros() == decided_at.saturating_add(EPOCH)),
+            ];
+            stored.wrong.extend(copies.iter().filter(|(_, same)| !same).map(|(column, _)| *column));
+        }
+        Ok(Some(stored))
+    }
+
+    fn line(&mut self, line: &str, number: u64) -> Read {
+        let Some(line) = line.strip_suffix('\n') else { return Read::Cut };
+        if let Ok(Line { chain, record }) = serde_json::from_str(line) {
+            return match Digest::from_hex(&chain) {
+                Some(chain) => Read::Event(Box::new(self.stored(None, record.get(), chain))),
+                None => Read::Strange(number),
+            };
+        }
+        match serde_json::from_str(line) {
+            Ok(End { next_after, more, head }) => Read::End { next_after, more, head },
+            Err(_) => Read::Strange(number),
+        }
+    }
+
+    fn stored(&mut self, seq: Option<Seq>, record: &str, digest: Digest) -> Stored {
+        let event = Recorded::decode(record);
+        let before = self.before.unwrap_or((0, CHAIN_START));
+        // An event of a download that cannot be read is taken for the next one: nothing else says where it stands.
+        let seq = seq.or_else(|| event.as_ref().ok().map(|recorded| recorded.seq)).unwrap_or(before.0 + 1);
+        let follows = (seq == before.0 + 1).then(|| chain(&before.1, record) == digest);
+        self.before = Some((seq, digest));
+        Stored { seq, event, chain: digest, follows, wrong: Vec::new(), about: None }
+    }
+}
+
+fn array<const N: usize>(field: Option<&[u8]>) -> Result<[u8; N], VerifyError> {
+    field.and_then(|bytes| bytes.try_into().ok()).ok_or(VerifyError::Copy)
+}
+
+fn number(field: Option<&[u8]>) -> Result<i64, VerifyError> {
+    array(field).map(i64::from_be_bytes)
+}
+
+fn uuid(field: Option<&[u8]>) -> Result<Uuid, VerifyError> {
+    array(field).map(Uuid::from_bytes)
+}
+
+fn optional_uuid(field: Option<&[u8]>) -> Result<Option<Uuid>, VerifyError> {
+    field.map(|bytes| uuid(Some(bytes))).transpose()
+}

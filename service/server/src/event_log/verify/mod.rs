@@ -1,0 +1,177 @@
+//! Verification: the log proves the tables, and the chain proves the log.
+//!
+//! One snapshot of the database is read whole, without a lock. Every event must follow from the one before (position,
+//! chain, instant), be readable, agree with its copies in columns, and be able to happen; folded from nothing, the
+//! events must give exactly the rows that are there, with every claim, and commit to exactly the personal values that
+//! are there. An erased value is said, and is no difference.
+//!
+//! What cannot be found: a rewriting of the whole rest of the log with all that follows from it, which needs a proof
+//! kept outside (the head's chain value is printed for that); and changes to what is not derived from events, such
+//! as sessions, or one password's hash in another's place.
+//!
+//! A download of the feed is walked by the same code, with what it has: see [`download`].
+
+pub mod findings;
+pub mod walk;
+
+mod decode;
+mod source;
+mod tables;
+
+pub use findings::{Difference, Findings};
+pub use walk::{Extent, Until, Walk};
+
+use counterfoil_domain::ids::Seq;
+use decode::Decoder;
+use source::Chunk;
+use sqlx::{Connection, PgConnection, PgPool};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+/// Why verification could not be done. What was found is no error.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The database.
+    #[error("the database cannot be read: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The file.
+    #[error("the file cannot be read: {0}")]
+    File(#[from] std::io::Error),
+    /// The server's binary form is not the one that this program knows.
+    #[error("the events did not arrive in the form that was asked for")]
+    Copy,
+    /// There is no such moment.
+    #[error("the log ends at event {0}")]
+    Beyond(Seq),
+    /// A thread ended early.
+    #[error("the walk was interrupted")]
+    Interrupted,
+}
+
+/// How far it has come. Whoever started it looks now and then.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Events walked.
+    pub events: AtomicU64,
+    /// Events there are; 0 while that is not known.
+    pub all: AtomicU64,
+    /// Rows compared.
+    pub rows: AtomicU64,
+}
+
+/// What verification came to.
+#[derive(Debug)]
+pub struct Verified {
+    /// How many events there are.
+    pub events: u64,
+    /// The last one's position.
+    pub head: Seq,
+    /// Its chain value, in hexadecimal digits: kept elsewhere, it proves the log up to here for ever.
+    pub chain: String,
+    /// Rows that were compared.
+    pub rows: u64,
+    /// Personal values that events commit to and that are not there any more.
+    pub erased: u64,
+    /// All that differs.
+    pub findings: Findings,
+    /// What a download lacks.
+    pub extent: Extent,
+}
+
+/// Verifies the database.
+///
+/// # Errors
+/// See [`VerifyError`]. What is wrong with the data is no error, but found.
+pub async fn verify(pool: &PgPool, progress: &Arc<Progress>) -> Result<Verified, VerifyError> {
+    let mut connection = pool.acquire().await?;
+    // A connection on which a stream was left in the middle is of no use to the pool.
+    connection.close_on_drop();
+    let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut walk = walk_table(&mut snapshot, None, progress).await?;
+    let (rows, erased) = tables::compare(&mut snapshot, &mut walk, progress).await?;
+    snapshot.rollback().await?;
+    Ok(verified(walk, rows, erased))
+}
+
+/// Verifies a download of the feed: order, chain, and that what is there can have happened. Where events are missing,
+/// the chain has no hold on the event after the gap, and what depends on them cannot be judged; [`Extent`] says so.
+///
+/// # Errors
+/// See [`VerifyError`].
+pub async fn download(path: &Path, progress: &Arc<Progress>) -> Result<Verified, VerifyError> {
+    Ok(verified(walk_file(path, None, progress).await?, 0, 0))
+}
+
+fn verified(walk: Walk, rows: u64, erased: u64) -> Verified {
+    let (events, head, chain) = (walk.events, walk.head(), walk.chain().hex());
+    Verified { events, head, chain, rows, erased, findings: walk.findings, extent: walk.extent }
+}
+
+/// Walks the table's events, in a snapshot.
+pub(crate) async fn walk_table(
+    snapshot: &mut PgConnection,
+    until: Option<Until>,
+    progress: &Arc<Progress>,
+) -> Result<Walk, VerifyError> {
+    let head = super::read::head(snapshot).await?;
+    progress.all.store(head, Ordering::Relaxed);
+    let last = match until {
+        Some(Until::Seq(seq)) if seq > head => return Err(VerifyError::Beyond(head)),
+        Some(Until::Seq(seq)) => Some(seq),
+        _ => None,
+    };
+    let (chunks, walk) = start(Walk { until, ..Walk::default() }, progress);
+    source::rows(snapshot, last, chunks).await?;
+    walk.await.map_err(|_| VerifyError::Interrupted)?
+}
+
+/// Walks a download's events.
+pub(crate) async fn walk_file(
+    path: &Path,
+    until: Option<Until>,
+    progress: &Arc<Progress>,
+) -> Result<Walk, VerifyError> {
+    let (chunks, walk) = start(Walk { until, is_download: true, ..Walk::default() }, progress);
+    let path = path.to_owned();
+    let read = spawn_blocking(move || source::lines(&path, &chunks));
+    read.await.map_err(|_| VerifyError::Interrupted)??;
+    let walk = walk.await.map_err(|_| VerifyError::Interrupted)??;
+    match until {
+        Some(Until::Seq(seq)) if seq > walk.head() => Err(VerifyError::Beyond(walk.head())),
+        _ => Ok(walk),
+    }
+}
+
+/// Chunks that are read, decoded or folded at a time.
+const UNDER_WAY: usize = 4;
+
+/// Starts the threads that decode and fold.
+fn start(mut walk: Walk, progress: &Arc<Progress>) -> (Sender<Chunk>, JoinHandle<Result<Walk, VerifyError>>) {
+    let (chunks, mut stored) = channel::<Chunk>(UNDER_WAY);
+    let (decoded, mut reads) = channel(UNDER_WAY);
+    let decoding = spawn_blocking(move || {
+        let mut decoder = Decoder::default();
+        while let Some(chunk) = stored.blocking_recv() {
+            if decoded.blocking_send(decoder.decode(&chunk)?).is_err() {
+                break;
+            }
+        }
+        Ok::<(), VerifyError>(())
+    });
+    let progress = progress.clone();
+    let folding = spawn_blocking(move || {
+        while let Some(reads) = reads.blocking_recv() {
+            reads.into_iter().for_each(|read| walk.take(read));
+            progress.events.store(walk.events, Ordering::Relaxed);
+        }
+        walk
+    });
+    let whole = tokio::spawn(async move {
+        decoding.await.map_err(|_| VerifyError::Interrupted)??;
+        folding.await.map_err(|_| VerifyError::Interrupted)
+    });
+    (chunks, whole)
+}

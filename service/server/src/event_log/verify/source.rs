@@ -1,0 +1,110 @@
+//! Where events come from: the table, in COPY's binary form, or a download of the feed. Both arrive in chunks that
+//! another thread decodes, so that reading, decoding and folding go on at the same time.
+
+use super::VerifyError;
+use bytes::{Buf, Bytes};
+use counterfoil_domain::ids::Seq;
+use futures_util::TryStreamExt;
+use sqlx::PgConnection;
+use std::io::BufRead;
+use std::path::Path;
+use tokio::sync::mpsc::Sender;
+
+/// Some events as they are stored.
+pub(crate) enum Chunk {
+    /// Rows of the table, in COPY's binary form.
+    Rows(Vec<Bytes>),
+    /// Lines of a download, from the line of this number on.
+    Lines(u64, Vec<String>),
+}
+
+/// Events of a chunk: enough that handing it over costs nothing, few enough that little is under way.
+const CHUNK: usize = 1024;
+/// What COPY's binary form begins with; flags and the length of an extension follow.
+const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+
+/// Streams the events up to `until` out of the table.
+pub(crate) async fn rows(
+    connection: &mut PgConnection,
+    until: Option<Seq>,
+    chunks: Sender<Chunk>,
+) -> Result<(), VerifyError> {
+    // COPY takes no parameters; the position is a number.
+    let until = until.map_or_else(String::new, |seq| format!("WHERE seq <= {seq}"));
+    let sql = format!(
+        "COPY (SELECT seq, record, chain, type, organization_id, subject_id, user_id, decided_at FROM events {until}
+         ORDER BY seq) TO STDOUT (FORMAT binary)"
+    );
+    let mut rows = connection.copy_out_raw(&sql).await?;
+    let (mut chunk, mut begun) = (Vec::with_capacity(CHUNK), false);
+    while let Some(mut row) = rows.try_next().await? {
+        if !begun {
+            row = body(row).ok_or(VerifyError::Copy)?;
+            begun = true;
+        }
+        chunk.push(row);
+        if chunk.len() == CHUNK {
+            let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));
+            // Nobody listens any more if a later stage failed; it says so itself.
+            if chunks.send(Chunk::Rows(full)).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    let _ = chunks.send(Chunk::Rows(chunk)).await;
+    Ok(())
+}
+
+/// What comes after the header.
+fn body(mut first: Bytes) -> Option<Bytes> {
+    if !first.starts_with(SIGNATURE) || first.len() < SIGNATURE.len() + 8 {
+        return None;
+    }
+    first.advance(SIGNATURE.len() + 4);
+    let extension = first.get_u32() as usize;
+    (first.len() >= extension).then(|| first.slice(extension..))
+}
+
+/// Reads the lines of a download. Blocks; it is for a thread of its own.
+pub(crate) fn lines(path: &Path, chunks: &Sender<Chunk>) -> Result<(), VerifyError> {
+    let mut file = std::io::BufReader::with_capacity(1 << 20, std::fs::File::open(path)?);
+    let (mut chunk, mut number) = (Vec::with_capacity(CHUNK), 1);
+    loop {
+        let mut line = String::new();
+        let read = file.read_line(&mut line)?;
+        if read > 0 {
+            chunk.push(line);
+        }
+        if chunk.len() == CHUNK || read == 0 {
+            let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));
+            let count = full.len() as u64;
+            if chunks.blocking_send(Chunk::Lines(number, full)).is_err() || read == 0 {
+                return Ok(());
+            }
+            number += count;
+        }
+    }
+}
+
+/// The fields of one row of COPY's binary form.
+pub(crate) struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// The next row of `rest` with so many fields. `None` after the last one.
+    pub(crate) fn next(rest: &'a [u8], count: u16) -> Option<Self> {
+        let (head, fields) = rest.split_first_chunk::<2>()?;
+        (u16::from_be_bytes(*head) == count).then_some(Self(fields))
+    }
+
+    /// The next field; an inner `None` is SQL's null.
+    pub(crate) fn field(&mut self) -> Option<Option<&'a [u8]>> {
+        let (length, rest) = self.0.split_first_chunk::<4>()?;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            self.0 = rest;
+            return Some(None);
+        };
+        let (field, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
+        Some(Some(field))
+    }
+}

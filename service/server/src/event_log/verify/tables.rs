@@ -1,0 +1,279 @@
+//! Comparing every derived table with what the events fold into.
+
+use super::findings::Findings;
+use super::walk::{Committed, Walk};
+use super::{Progress, VerifyError};
+use crate::read_model::tables::beside::folded;
+use crate::read_model::tables::{LoadError, rows, token_row};
+use counterfoil_domain::gateway::Gateway;
+use counterfoil_domain::ids::{EnvironmentId, GatewayId, OrganizationId, TokenId, UserId, ValueId};
+use counterfoil_domain::organization::{Environment, Organization};
+use counterfoil_domain::plaintext::Digest;
+use counterfoil_domain::state::State;
+use counterfoil_domain::token::Token;
+use counterfoil_domain::user::User;
+use counterfoil_domain::value::commitment;
+use futures_util::TryStreamExt;
+use serde::Serialize;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Display;
+use std::hash::Hash;
+use std::sync::atomic::Ordering;
+use uuid::Uuid;
+
+/// Compares all tables. How many rows there were, and how many values were erased.
+pub(super) async fn compare(
+    snapshot: &mut PgConnection,
+    walk: &mut Walk,
+    progress: &Progress,
+) -> Result<(u64, u64), VerifyError> {
+    let Walk { state, findings, values, .. } = walk;
+    let mut tables = Tables { snapshot, findings, progress, rows: 0 };
+    tables.slots(state).await?;
+    tables.digests(state).await?;
+    tables.entities::<Organization>(&state.organizations).await?;
+    tables.entities::<Environment>(&state.environments).await?;
+    tables.entities::<Gateway>(&state.gateways).await?;
+    tables.entities::<User>(&state.users).await?;
+    tables.entities::<Token>(&state.tokens).await?;
+    let erased = tables.values(values).await?;
+    tables.sign_in().await?;
+    Ok((tables.rows, erased))
+}
+
+/// An entity that has a table.
+trait Entity: Serialize + Sized {
+    type Id: Copy + Eq + Hash + Display;
+    const TABLE: &'static str;
+    const COLUMNS: &'static str;
+    fn read(row: &PgRow) -> Result<Self, LoadError>;
+    fn id(&self) -> Self::Id;
+    /// Whether two are the same, as far as the table goes.
+    fn same(&self, other: &Self) -> bool;
+}
+
+macro_rules! entity {
+    ($type:ty, $id:ty, $table:literal, $columns:expr, $read:path, |$a:ident, $b:ident| $same:expr) => {
+        impl Entity for $type {
+            type Id = $id;
+            const TABLE: &'static str = $table;
+            const COLUMNS: &'static str = $columns;
+            fn read(row: &PgRow) -> Result<Self, LoadError> {
+                $read(row)
+            }
+            fn id(&self) -> Self::Id {
+                self.id
+            }
+            fn same(&self, other: &Self) -> bool {
+                let ($a, $b) = (self, other);
+                $same
+            }
+        }
+    };
+}
+
+entity!(Organization, OrganizationId, "organizations", rows::ORGANIZATION, rows::organization, |a, b| a == b);
+entity!(Environment, EnvironmentId, "environments", rows::ENVIRONMENT, rows::environment, |a, b| a == b);
+entity!(Token, TokenId, "tokens", token_row::COLUMNS, token_row::read, |a, b| a == b);
+// What stands of an owner is not in its row: the claims are compared for that.
+entity!(Gateway, GatewayId, "gateways", rows::GATEWAY, rows::gateway, |a, b| {
+    *a == Gateway { standing: a.standing.clone(), ..b.clone() }
+});
+entity!(User, UserId, "users", rows::USER, rows::user, |a, b| {
+    *a == User { standing: a.standing.clone(), ..b.clone() }
+});
+
+struct Tables<'a> {
+    snapshot: &'a mut PgConnection,
+    findings: &'a mut Findings,
+    progress: &'a Progress,
+    rows: u64,
+}
+
+impl Tables<'_> {
+    async fn entities<E: Entity>(&mut self, folded: &HashMap<E::Id, E>) -> Result<(), VerifyError> {
+        // The text is made of constants only.
+        let sql = format!("SELECT {} FROM {}", E::COLUMNS, E::TABLE);
+        let mut seen = HashSet::with_capacity(folded.len());
+        let mut rows = sqlx::query(AssertSqlSafe(sql)).fetch(&mut *self.snapshot);
+        while let Some(row) = rows.try_next().await? {
+            self.rows += 1;
+            self.progress.rows.store(self.rows, Ordering::Relaxed);
+            let stored = match E::read(&row) {
+                Ok(stored) => stored,
+                Err(LoadError::Database(error)) => return Err(error.into()),
+                Err(LoadError::Unreadable(unreadable)) => {
+                    let id: Uuid = row.try_get(0)?;
+                    self.findings.row(E::TABLE, id, unreadable.to_string());
+                    continue;
+                }
+            };
+            let id = stored.id();
+            seen.insert(id);
+            match folded.get(&id) {
+                None => self.findings.row(E::TABLE, id, "no event made it"),
+                Some(folded) if stored.same(folded) => {}
+                Some(folded) => {
+                    for what in fields(&stored, folded) {
+                        self.findings.row(E::TABLE, id, what);
+                    }
+                }
+            }
+        }
+        drop(rows);
+        if seen.len() < folded.len() {
+            for id in folded.keys().filter(|id| !seen.contains(id)) {
+                self.findings.row(E::TABLE, id, "the events made it, and it is not there");
+            }
+        }
+        Ok(())
+    }
+
+    /// Each standing token of a user holds its slot, and nothing else does.
+    async fn slots(&mut self, state: &State) -> Result<(), VerifyError> {
+        let mut seen = HashSet::new();
+        let mut rows =
+            sqlx::query("SELECT user_id, slot, token_id FROM claimed_slots").fetch(&mut *self.snapshot);
+        while let Some(row) = rows.try_next().await? {
+            self.rows += 1;
+            let (user, slot, token) =
+                (UserId(row.try_get(0)?), row.try_get::<i16, _>(1)?, TokenId(row.try_get(2)?));
+            let held = state.users.get(&user).and_then(|user| user.standing.get(&(slot as u16)));
+            if held.is_some_and(|held| held.id == token) {
+                seen.insert(token);
+            } else {
+                let what =
+                    format!("slot {slot} is claimed by token {token}, which by the log does not hold it");
+                self.findings.row("claimed_slots", user, what);
+            }
+        }
+        for user in state.users.values() {
+            for (slot, held) in user.standing.iter().filter(|(_, held)| !seen.contains(&held.id)) {
+                let what = format!("slot {slot} is held by token {}, and not claimed", held.id);
+                self.findings.row("claimed_slots", user.id, what);
+            }
+        }
+        Ok(())
+    }
+
+    /// Each plaintext that is known as a standing token's own has its digest claimed, and nothing else has.
+    async fn digests(&mut self, state: &State) -> Result<(), VerifyError> {
+        let mut seen: HashSet<Digest> = HashSet::with_capacity(state.tokens.len());
+        let sql = "SELECT digest, era, token_id FROM claimed_digests";
+        let mut rows = sqlx::query(sql).fetch(&mut *self.snapshot);
+        while let Some(row) = rows.try_next().await? {
+            self.rows += 1;
+            let (bytes, era, token): (&[u8], i32, Uuid) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let digest = <[u8; 32]>::try_from(bytes).ok().map(Digest);
+            let holder = state.tokens.get(&TokenId(token)).filter(|token| token.stands());
+            match digest.filter(|digest| era == 0 && holder.is_some_and(|token| knows(token, digest))) {
+                Some(digest) => drop(seen.insert(digest)),
+                None => {
+                    let what = "a digest is claimed for this token, which by the log is not its own";
+                    self.findings.row("claimed_digests", token, what);
+                }
+            }
+        }
+        for token in state.tokens.values().filter(|token| token.stands()) {
+            let earlier = token.previous.as_ref().map(|previous| previous.digest);
+            if [Some(token.digest), earlier].iter().flatten().any(|digest| !seen.contains(digest)) {
+                self.findings.row("claimed_digests", token.id, "a digest of this token is not claimed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Every value is the one that an event commits to. How many were erased.
+    async fn values(&mut self, committed: &HashMap<ValueId, Committed>) -> Result<u64, VerifyError> {
+        let mut found = 0;
+        let sql = "SELECT id, subject, value, folded, salt FROM personal_values";
+        let mut rows = sqlx::query(sql).fetch(&mut *self.snapshot);
+        while let Some(row) = rows.try_next().await? {
+            self.rows += 1;
+            let id: Uuid = row.try_get(0)?;
+            let Some(committed) = committed.get(&ValueId(id)) else {
+                self.findings.row("personal_values", id, "no event commits to it");
+                continue;
+            };
+            found += 1;
+            let (subject, value, as_folded, salt): (Uuid, &str, &str, &[u8]) =
+                (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+            let fits =
+                <&[u8; 16]>::try_from(salt).is_ok_and(|salt| commitment(salt, value) == committed.commitment);
+            if !fits {
+                let what = format!("it is not the value that event {} commits to", committed.seq);
+                self.findings.row("personal_values", id, what);
+            }
+            if !is_folded(value, as_folded) {
+                self.findings.row("personal_values", id, "the folded form is another value's");
+            }
+            if committed.subject.is_some_and(|expected| expected != subject) {
+                self.findings.row("personal_values", id, "its subject is not the event's");
+            }
+        }
+        Ok(committed.len() as u64 - found)
+    }
+
+    /// The ways in that are derived: an address leads to the user whose it is, and a password is there exactly if an
+    /// event set one.
+    async fn sign_in(&mut self) -> Result<(), VerifyError> {
+        for (table, sql, what) in [
+            (
+                "sign_in_names",
+                "SELECT s.user_id FROM sign_in_names s LEFT JOIN users u ON u.id = s.user_id
+                 LEFT JOIN personal_values v ON v.id = u.email_id WHERE v.folded IS DISTINCT FROM s.key",
+                "it is not the user's address",
+            ),
+            (
+                "sign_in_names",
+                "SELECT u.id FROM users u JOIN personal_values v ON v.id = u.email_id
+                 WHERE NOT EXISTS (SELECT FROM sign_in_names s WHERE s.user_id = u.id)",
+                "the user's address is not there",
+            ),
+            (
+                "password_hashes",
+                "SELECT COALESCE(p.user_id, u.id) FROM password_hashes p FULL JOIN users u ON u.id = p.user_id
+                 WHERE (p.user_id IS NOT NULL) <> (COALESCE(u.password_set, 0) > 0)",
+                "a password is there without an event that set it, or missing",
+            ),
+        ] {
+            for id in sqlx::query_scalar::<_, Uuid>(sql).fetch_all(&mut *self.snapshot).await? {
+                self.findings.row(table, id, what);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn knows(token: &Token, digest: &Digest) -> bool {
+    token.digest == *digest || token.previous.as_ref().is_some_and(|previous| previous.digest == *digest)
+}
+
+fn is_folded(value: &str, as_folded: &str) -> bool {
+    if value.is_ascii() {
+        let folded = value.bytes().map(|byte| byte.to_ascii_lowercase());
+        return folded.eq(as_folded.bytes());
+    }
+    folded(value) == as_folded
+}
+
+/// What differs between a row and the fold, field by field.
+fn fields(stored: &impl Serialize, folded: &impl Serialize) -> Vec<String> {
+    let json = |value: Result<serde_json::Value, _>| match value {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let (stored, folded) = (json(serde_json::to_value(stored)), json(serde_json::to_value(folded)));
+    let names: BTreeSet<&String> = stored.keys().chain(folded.keys()).collect();
+    let differing = names.into_iter().filter(|name| stored.get(*name) != folded.get(*name));
+    let shown = |side: &serde_json::Map<String, serde_json::Value>, name: &String| {
+        side.get(name).map_or_else(|| "absent".into(), serde_json::Value::to_string)
+    };
+    differing
+        .map(|name| {
+            format!("{name} is {} in the table and {} by the log", shown(&stored, name), shown(&folded, name))
+        })
+        .collect()
+}

@@ -1,0 +1,209 @@
+//! The walk: every event in order, checked and folded from nothing.
+
+use super::decode::{Read, Stored};
+use super::findings::Findings;
+use crate::event_log::append::about;
+use counterfoil_domain::event::{CHAIN_START, Event, Recorded};
+use counterfoil_domain::fold::{FoldError, fold};
+use counterfoil_domain::ids::{Seq, UserId, ValueId};
+use counterfoil_domain::plaintext::Digest;
+use counterfoil_domain::state::State;
+use counterfoil_domain::timestamp::Timestamp;
+use counterfoil_domain::token::Owner;
+use counterfoil_domain::user::User;
+use counterfoil_domain::value::ValueRef;
+use std::collections::{BTreeMap, HashMap};
+use uuid::Uuid;
+
+/// Where a walk ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// After this event.
+    Seq(Seq),
+    /// Before the first event that was decided at this instant or later.
+    Instant(Timestamp),
+}
+
+/// A personal value that an event commits to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Committed {
+    pub(crate) commitment: Digest,
+    /// Whose it is: erased with that subject.
+    pub(crate) subject: Option<Uuid>,
+    /// The event.
+    pub(crate) seq: Seq,
+}
+
+/// How far a download reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Positions before the last event that are not there.
+    pub missing: u64,
+    /// Events that could not be folded because they depend on missing ones.
+    pub unfolded: u64,
+    /// The head of the log as of the download, and whether everything up to it was looked at; `None` if the
+    /// download was cut before it could say.
+    pub end: Option<(Seq, bool)>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Walk {
+    /// What the events fold into.
+    pub state: State,
+    /// What was wrong.
+    pub findings: Findings,
+    /// How many events there were.
+    pub events: u64,
+    /// The last position, and its chain value and instant.
+    pub last: Option<(Seq, Digest, Timestamp)>,
+    /// What a download lacks.
+    pub extent: Extent,
+    pub(crate) values: HashMap<ValueId, Committed>,
+    pub(crate) until: Option<Until>,
+    /// Whether the events are a download, which may lack what its reader may not see.
+    pub(crate) is_download: bool,
+    pub(crate) stopped: bool,
+}
+
+impl Walk {
+    /// The last position; 0 if there was no event.
+    pub fn head(&self) -> Seq {
+        self.last.map_or(0, |(seq, ..)| seq)
+    }
+
+    /// The chain value of the last event.
+    pub fn chain(&self) -> Digest {
+        self.last.map_or(CHAIN_START, |(_, chain, _)| chain)
+    }
+
+    /// Takes what was read next.
+    pub(crate) fn take(&mut self, read: Read) {
+        match read {
+            Read::Event(stored) => self.event(*stored),
+            Read::End { next_after, more, head } => {
+                self.extent.end = Some((head, !more));
+                if next_after < self.head() && !self.stopped {
+                    self.findings.event(self.head(), "the stream's last line says that it ended before this");
+                }
+            }
+            Read::Strange(number) => self.findings.line(number, "this is no line of the feed's stream"),
+            Read::Cut => self.extent.end = None,
+        }
+    }
+
+    fn ends_before(&self, stored: &Stored) -> bool {
+        match (self.until, &stored.event) {
+            (Some(Until::Seq(until)), _) => stored.seq > until,
+            (Some(Until::Instant(until)), Ok(recorded)) => recorded.decided_at >= until,
+            _ => false,
+        }
+    }
+
+    fn event(&mut self, stored: Stored) {
+        self.stopped = self.stopped || self.ends_before(&stored);
+        if self.stopped {
+            return;
+        }
+        let (seq, head) = (stored.seq, self.head());
+        self.events += 1;
+        if seq <= head {
+            self.findings.event(seq, format!("it comes after event {head}: the order is broken"));
+            return;
+        }
+        self.gap(head, seq);
+        if stored.follows == Some(false) {
+            let what =
+                "its chain value does not follow from its record and the value before: one was changed";
+            self.findings.event(seq, what);
+        }
+        for column in &stored.wrong {
+            self.findings.event(seq, format!("the column {column} differs from the record"));
+        }
+        let before = self.last.map(|(_, _, at)| at);
+        let at = match &stored.event {
+            Ok(recorded) => self.recorded(recorded, before, stored.about),
+            Err(error) => {
+                self.findings.event(seq, error.to_string());
+                before.unwrap_or(Timestamp::from_micros(i64::MIN))
+            }
+        };
+        self.last = Some((seq, stored.chain, at));
+    }
+
+    fn gap(&mut self, head: Seq, seq: Seq) {
+        let missing = seq - head - 1;
+        if missing == 0 {
+            return;
+        }
+        self.extent.missing += missing;
+        if self.is_download {
+            return;
+        }
+        let range = if missing == 1 { String::new() } else { format!(" to {}", seq - 1) };
+        self.findings.event(head + 1, format!("missing{range}: the log has a gap"));
+    }
+
+    fn recorded(
+        &mut self,
+        recorded: &Recorded,
+        before: Option<Timestamp>,
+        copies: Option<(Uuid, Option<Uuid>)>,
+    ) -> Timestamp {
+        let (seq, at) = (recorded.seq, recorded.decided_at);
+        if before.is_some_and(|before| at < before) {
+            self.findings.event(seq, "it was decided before the event before it");
+        }
+        self.fold(recorded);
+        let (subject, user) = about(&self.state, &recorded.event);
+        if let Some(copies) = copies {
+            for (column, same) in
+                [("subject_id", copies.0 == subject), ("user_id", copies.1 == user.map(|u| u.0))]
+            {
+                if !same {
+                    self.findings.event(seq, format!("the column {column} differs from the record"));
+                }
+            }
+        }
+        if let Some(ValueRef { id, commitment }) = recorded.event.value() {
+            let subject = user.map(|id| id.0).or(recorded.organization.map(|id| id.0));
+            self.values.insert(id, Committed { commitment, subject, seq });
+        }
+        at
+    }
+
+    /// Folds an event, over a gap if need be. What does not fit is named, and the walk goes on, so that the rest is
+    /// looked at too.
+    fn fold(&mut self, recorded: &Recorded) {
+        self.state.head = recorded.seq - 1;
+        let partial = self.is_download && self.extent.missing > 0;
+        if partial {
+            self.assume_owner(recorded);
+        }
+        match fold(&mut self.state, recorded) {
+            Ok(()) => {}
+            Err(FoldError::Missing { .. } | FoldError::Impossible { .. }) if partial => {
+                self.extent.unfolded += 1
+            }
+            Err(error) => self.findings.event(recorded.seq, error.to_string()),
+        }
+    }
+
+    /// A download may begin after its tokens' user: that the user exists is taken for granted then.
+    fn assume_owner(&mut self, recorded: &Recorded) {
+        let Event::TokenIssued(body) = &recorded.event else { return };
+        let Owner::User(id) = body.owner else { return };
+        self.state.users.entry(id).or_insert_with(|| unknown(id));
+    }
+}
+
+fn unknown(id: UserId) -> User {
+    User {
+        id,
+        email: ValueRef { id: ValueId(Uuid::nil()), commitment: CHAIN_START },
+        memberships: BTreeMap::new(),
+        password_set: 0,
+        standing: BTreeMap::new(),
+        seq: 0,
+    }
+}
