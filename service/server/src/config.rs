@@ -275,7 +275,7 @@ impl Config {
                 && uri.host().is_some()
                 && uri.query().is_none()
         });
-        if !fits || url.contains(['@', '#', '"', '\\']) {
+        if !fits || url.contains(['@', '#', '"', '\\', '{', '}', '*']) {
             let message = format!("{url:?} is not an address such as https://tokens.example.com");
             return Err(ConfigError::Value { key: "public_url", message });
         }
@@ -378,6 +378,7 @@ mod tests {
             ("nonsense: 1\n", vec![], "line 1"),
             ("limits:\n  tokens_per_user: 51\n", vec![], "limits.tokens_per_user"),
             ("public_url: ftp://x\n", vec![], "public_url"),
+            ("public_url: 'http://x/{y}'\n", vec![], "public_url"),
             ("limits:\n  failures_burst: 0\n", vec![], "line 2"),
             ("trusted_proxies: [10.0.0.0/33]\n", vec![], "line 1"),
             ("", vec![("COUNTERFOIL__METRICS__ENABLED", "perhaps")], "COUNTERFOIL__METRICS__ENABLED"),

@@ -5,6 +5,7 @@
 mod audit;
 mod edge;
 mod lists;
+mod oauth;
 mod people;
 mod private_postgres;
 mod readme;

@@ -1,0 +1,88 @@
+//! Who asks: a gateway, by the header, by the form, or by both if they say the same.
+
+use super::form::{Form, decoded};
+use super::{BAD_CLIENT, OauthError, UNAVAILABLE};
+use crate::app::App;
+use crate::http::credentials::{Presented, presented};
+use crate::read_model::digest_index::Client;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use counterfoil_domain::ids::GatewayId;
+use http::HeaderMap;
+
+/// A client id, if one was given, and a secret.
+#[derive(PartialEq, Eq)]
+pub(super) struct Credentials {
+    /// The client id. A Bearer has none: its gateway token says whose it is.
+    pub(super) id: Option<Vec<u8>>,
+    /// The gateway token.
+    pub(super) secret: Vec<u8>,
+}
+
+/// Basic credentials, as they are and form-decoded (RFC 6749 section 2.3.1): clients send either.
+fn basic(encoded: &[u8]) -> Result<Vec<Credentials>, OauthError> {
+    let pair = STANDARD.decode(encoded).map_err(|_| BAD_CLIENT)?;
+    let colon = pair.iter().position(|byte| *byte == b':').ok_or(BAD_CLIENT)?;
+    let (id, secret) = (&pair[..colon], &pair[colon + 1..]);
+    let raw = Credentials { id: Some(id.to_vec()), secret: secret.to_vec() };
+    let form_decoded = Credentials { id: Some(decoded(id)), secret: decoded(secret) };
+    Ok(if raw == form_decoded { vec![raw] } else { vec![raw, form_decoded] })
+}
+
+/// The credentials of the header, in each of their readings.
+pub(super) fn in_header(headers: &HeaderMap) -> Result<Vec<Credentials>, OauthError> {
+    match presented(headers) {
+        Presented::Nothing => Ok(Vec::new()),
+        Presented::Basic(encoded) => basic(encoded),
+        Presented::Bearer(secret) => Ok(vec![Credentials { id: None, secret: secret.to_vec() }]),
+        Presented::Ambiguous | Presented::TooLong => Err(BAD_CLIENT),
+    }
+}
+
+/// The credentials of the form. A client id alone proves nothing; a secret alone lacks one.
+fn in_form(form: &Form) -> Result<Option<Credentials>, OauthError> {
+    match (form.get("client_id"), form.get("client_secret")) {
+        (_, None) => Ok(None),
+        (None, Some(_)) => Err(BAD_CLIENT),
+        (Some(id), Some(secret)) => Ok(Some(Credentials { id: Some(id.to_vec()), secret: secret.to_vec() })),
+    }
+}
+
+/// The gateway that a client id names.
+fn named(id: &[u8]) -> Option<GatewayId> {
+    std::str::from_utf8(id).ok().and_then(GatewayId::from_client_id)
+}
+
+/// Judges the credentials of one place, in whichever reading is right.
+pub(super) fn judge(app: &App, readings: &[Credentials]) -> Result<Client, OauthError> {
+    let now = app.clock.now();
+    let (mut held, mut meant) = (false, false);
+    for reading in readings {
+        let id = match reading.id.as_deref().map(named) {
+            Some(None) => continue,
+            Some(id) => id,
+            None => None,
+        };
+        meant = true;
+        match app.index.client(id, &reading.secret, now) {
+            Ok(client) if app.is_fresh() => return Ok(client),
+            Ok(_) => return Err(UNAVAILABLE),
+            Err(known) => held |= known,
+        }
+    }
+    // A digest that is not held may have been issued elsewhere a moment ago.
+    Err(if held || !meant || app.is_fresh() { BAD_CLIENT } else { UNAVAILABLE })
+}
+
+/// Authenticates the client, if any credentials are there.
+pub(super) fn client(app: &App, header: &[Credentials], form: &Form) -> Result<Option<Client>, OauthError> {
+    let from_header = if header.is_empty() { None } else { Some(judge(app, header)?) };
+    let from_form = in_form(form)?.map(|credentials| judge(app, &[credentials])).transpose()?;
+    let client = match (from_header, from_form) {
+        (Some(a), Some(b)) if a != b => return Err(BAD_CLIENT),
+        (client, other) => client.or(other),
+    };
+    let Some(client) = client else { return Ok(None) };
+    let same = form.get("client_id").is_none_or(|id| named(id) == Some(client.gateway));
+    if same { Ok(Some(client)) } else { Err(BAD_CLIENT) }
+}
