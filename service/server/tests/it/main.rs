@@ -6,6 +6,7 @@ mod audit;
 mod edge;
 mod lists;
 mod oauth;
+mod operations;
 mod people;
 mod private_postgres;
 mod readme;

@@ -2,6 +2,7 @@
 
 mod everything;
 pub(crate) mod people;
+pub(crate) mod program;
 pub(crate) mod raw;
 mod scratch;
 

@@ -1,0 +1,101 @@
+//! The program itself, as an operator starts it, on ports of its own.
+
+use super::Scratch;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A running `counterfoil serve`, with what it wrote to standard error.
+pub(crate) struct Program {
+    /// Where the API listens.
+    pub(crate) base: String,
+    /// Where the metrics are.
+    pub(crate) metrics: String,
+    /// What `init --json` printed.
+    pub(crate) made: Value,
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    _directory: Scratch,
+}
+
+fn command(directory: &Scratch) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_counterfoil"));
+    command.env("COUNTERFOIL__DATA_DIR", directory.path()).env_remove("DATABASE_URL");
+    command.env("COUNTERFOIL__LOG__FORMAT", "json");
+    command.env("COUNTERFOIL__API__ADDR", "127.0.0.1:0").env("COUNTERFOIL__METRICS__ADDR", "127.0.0.1:0");
+    command
+}
+
+impl Program {
+    /// Starts it and makes an organization beside it.
+    pub(crate) fn start() -> Self {
+        let directory = Scratch::new();
+        let mut child = command(&directory).arg("serve").stderr(Stdio::piped()).spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (written, errors) = (lines.clone(), child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                written.lock().unwrap().push(line);
+            }
+        });
+        let (base, metrics) = (String::new(), String::new());
+        let mut program = Self { base, metrics, made: Value::Null, child, lines, _directory: directory };
+        program.base = program.line_after("serving on ");
+        program.metrics = program.line_after("metrics on ");
+        let init = ["init", "--organization", "acme", "--owner", "owner@example.com", "--json"];
+        let made = command(&program._directory).args(init).output().unwrap();
+        program.made = serde_json::from_slice(&made.stdout).unwrap();
+        program
+    }
+
+    /// What stands after some words, once a line with them was written.
+    fn line_after(&self, words: &str) -> String {
+        let until = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < until {
+            let lines = self.lines();
+            if let Some(found) = lines.iter().find_map(|line| line.split_once(words)) {
+                return found.1.to_string();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{words:?} was not written: {:?}", self.lines());
+    }
+
+    /// What it wrote to standard error until now.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// A text that `init` printed.
+    pub(crate) fn printed(&self, of: &str, field: &str) -> String {
+        self.made[of][field].as_str().unwrap().to_string()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// How it ended, if it does within a time.
+    pub(crate) fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + limit;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
