@@ -58,7 +58,10 @@ impl Names {
             Action::Sweep { tokens } => self.tokens.extend(tokens),
             Action::ChangeGateway(change) => drop(self.gateways.insert(change.id)),
             Action::RemoveGateway { id } => drop(self.gateways.insert(*id)),
-            Action::IssueGatewayToken(issue) => drop(self.gateways.insert(issue.gateway)),
+            Action::IssueGatewayToken(issue) => {
+                self.gateways.insert(issue.gateway);
+                self.tokens.insert(issue.token.id);
+            }
             Action::RevokeGatewayToken { gateway, id } => {
                 self.gateways.insert(*gateway);
                 self.tokens.insert(*id);
@@ -66,9 +69,17 @@ impl Names {
             Action::SetPassword(set) => drop(self.users.insert(set.user)),
             Action::OpenSession(open) => drop(self.users.insert(open.user)),
             Action::EndSession { id } => drop(self.sessions.insert(*id)),
-            Action::AddMember(add) => drop(self.sign_in_names.insert(add.email_key.clone())),
+            Action::AddMember(add) => {
+                self.users.insert(add.user);
+                self.sign_in_names.insert(add.email_key.clone());
+            }
             Action::Bootstrap(_) => self.initialized = true,
-            Action::IssuePersonal(_) | Action::RegisterGateway(_) => {}
+            // What is to be new is looked for too, so that the fold can refuse what is not.
+            Action::IssuePersonal(issue) => drop(self.tokens.insert(issue.id)),
+            Action::RegisterGateway(register) => {
+                self.gateways.insert(register.id);
+                self.tokens.insert(register.token.id);
+            }
         }
     }
 }

@@ -14,6 +14,8 @@ use uuid::Uuid;
 pub struct Clock {
     /// Microseconds by which tests move the wall clock. Nobody else writes it.
     offset: Arc<AtomicI64>,
+    /// Microseconds by which tests let time pass on every clock. Nobody else writes it.
+    passed: Arc<AtomicI64>,
 }
 
 impl Clock {
@@ -25,17 +27,24 @@ impl Clock {
     /// The wall clock. It may jump; what is judged by it is guarded (see the writer).
     pub fn now(&self) -> Timestamp {
         let real = read(ClockId::CLOCK_REALTIME);
-        Timestamp::from_micros(real.as_micros() as i64 + self.offset.load(Ordering::Relaxed))
+        let moved = self.offset.load(Ordering::Relaxed) + self.passed.load(Ordering::Relaxed);
+        Timestamp::from_micros(real.as_micros() as i64 + moved)
     }
 
     /// Time since boot, sleep and suspension included (`CLOCK_BOOTTIME`): for what must not outlive a pause.
     pub fn boottime(&self) -> Duration {
-        read(ClockId::CLOCK_BOOTTIME)
+        let passed = self.passed.load(Ordering::Relaxed).try_into().unwrap_or(0);
+        read(ClockId::CLOCK_BOOTTIME) + Duration::from_micros(passed)
     }
 
     /// Moves the wall clock, as a test's way to be an hour or ten years elsewhere.
     pub fn set_offset(&self, micros: i64) {
         self.offset.store(micros, Ordering::Relaxed);
+    }
+
+    /// Lets time pass, as a test's way not to wait for it.
+    pub fn pass(&self, time: Duration) {
+        self.passed.fetch_add(time.as_micros() as i64, Ordering::Relaxed);
     }
 
     /// A UUIDv7 (RFC 9562 section 5.7): ordered by time, 74 random bits.

@@ -2,6 +2,7 @@
 
 use crate::clock::{Clock, random};
 use crate::event_log::batch::{self, BatchError, Input, Refused};
+use crate::event_log::session::Steady;
 use crate::postgres::connect::{Database, DatabaseError};
 use crate::read_model::tables::beside::folded;
 use argon2::{Argon2, PasswordHasher};
@@ -153,8 +154,13 @@ async fn write(database: &Database, clock: &Clock, bootstrap: Bootstrap) -> Resu
     };
     let mut connection = database.options.connect().await.map_err(DatabaseError::Database)?;
     let commands = [(&command, None)];
-    let input =
-        Input { commands: &commands, clock, clock_is_steady: true, limits: Limits::default(), faults: None };
+    let input = Input {
+        commands: &commands,
+        clock,
+        steady: Steady::UNWATCHED,
+        limits: Limits::default(),
+        faults: None,
+    };
     let committed = batch::run(&mut connection, &input).await?;
     match committed.replies.into_iter().next() {
         Some(Ok(_)) => Ok(()),

@@ -1,7 +1,7 @@
 //! A log in memory, with one organization in it: `given`, `when`, `then`.
 
 use counterfoil_domain::actor::Actor;
-use counterfoil_domain::command::{Action, Answer, Command, Decision, Effects, SecretText, Write};
+use counterfoil_domain::command::{Action, Answer, Command, Decision, Effects, SecretText};
 use counterfoil_domain::decide::{Context, Limits, decide, due};
 use counterfoil_domain::event::{Event, Recorded};
 use counterfoil_domain::fold::fold;
@@ -10,7 +10,7 @@ use counterfoil_domain::ids::{
     EnvironmentId, GatewayId, OrganizationId, SessionId, TokenId, UserId, ValueId,
 };
 use counterfoil_domain::organization::MemberAdded;
-use counterfoil_domain::people::{Bootstrap, OpenSession};
+use counterfoil_domain::people::Bootstrap;
 use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::role::Role;
@@ -195,7 +195,7 @@ impl History {
             Err(refusal) => Came::Refused(refusal),
             Ok(Decision::AlreadySo(answer)) => Came::AlreadySo(answer),
             Ok(Decision::Happened(Effects { events, writes }, answer)) => {
-                writes.iter().for_each(|write| self.store(write));
+                writes.iter().for_each(|write| self.state.write(write));
                 for (organization, event) in &events {
                     self.record(command.actor.clone(), *organization, event.clone());
                 }
@@ -212,20 +212,6 @@ impl History {
         let recorded = Recorded { seq, organization, actor, request_id: Uuid::nil(), decided_at, event };
         fold(&mut self.state, &recorded).unwrap();
         self.log.push(recorded);
-    }
-
-    /// What the store beside the log would hold.
-    fn store(&mut self, write: &Write) {
-        match write {
-            Write::Value { value, .. } => drop(self.state.values.insert(value.id, value.clone())),
-            Write::OpenSession(OpenSession { id, user, expires_at, .. }) => {
-                let session = Session { user: *user, expires_at: *expires_at };
-                self.state.sessions.insert(*id, session);
-            }
-            Write::EndSession(id) => drop(self.state.sessions.remove(id)),
-            Write::EndSessionsOf(user) => self.state.sessions.retain(|_, session| session.user != *user),
-            Write::SignInName { .. } | Write::PasswordHash { .. } => {}
-        }
     }
 
     pub(crate) fn token(&self, number: u128) -> &Token {

@@ -11,5 +11,8 @@ mod gateways;
 mod golden;
 mod history;
 mod issue;
+mod model;
 mod people;
+mod random_histories;
+mod random_steps;
 mod rotate;

@@ -1,11 +1,12 @@
 //! The first organization, passwords and sessions.
 
 use crate::history::{
-    at, begun, bootstrap, digest, issue, nothing, operator, organization, session, session_id, user,
+    at, begun, bootstrap, digest, issue, nothing, operator, organization, session, session_id, user, value,
 };
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Answer, SecretText};
 use counterfoil_domain::event::Event;
+use counterfoil_domain::members::AddMember;
 use counterfoil_domain::people::{OpenSession, SetPassword};
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::role::Role;
@@ -94,4 +95,26 @@ fn a_session_is_ended_by_its_own_user_and_twice_is_fine() {
     let end = || Action::EndSession { id: session_id(1) };
     history.clone().when(session(2), end()).refused(Refusal::NotFound);
     history.when(session(1), end()).then([]).when(session(1), end()).already_so(Answer::Done);
+}
+
+fn add(number: u128, key: &str) -> Action {
+    Action::AddMember(AddMember {
+        user: user(number),
+        email: value(0x20 + number, key),
+        email_key: key.into(),
+        number: 9,
+        role: Role::Auditor,
+    })
+}
+
+#[test]
+fn a_member_is_added_once_from_the_command_line_and_has_no_password() {
+    let history = begun().when(operator(), add(2, "a@example.com")).answers(Answer::Done);
+    assert_eq!(history.names_after(8), ["user.created", "member.added"]);
+    let added = &history.state.users[&user(2)];
+    assert_eq!((added.role_in(organization()), added.password_set), (Some(Role::Auditor), 0));
+    let history = history.when(operator(), add(3, "a@example.com")).refused(Refusal::AddressTaken);
+    history.when(operator(), add(3, "owner@example.com")).refused(Refusal::AddressTaken);
+    begun().when(session(1), add(2, "a@example.com")).refused(Refusal::Forbidden);
+    nothing().when(operator(), add(2, "a@example.com")).refused(Refusal::NotFound);
 }

@@ -1,6 +1,7 @@
 //! One batch: one transaction that decides many commands, appends what happens and stores the result.
 
 use super::append::{self, Entry, Head};
+use super::session::Steady;
 use super::steps::{Fault, Faults, Step};
 use super::{APPEND_LOCK, writer::Idempotency};
 use crate::clock::Clock;
@@ -15,6 +16,7 @@ use counterfoil_domain::ids::{OrganizationId, Seq, TokenId};
 use counterfoil_domain::names::Names;
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::state::{self, State};
+use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::Token;
 use sqlx::PgConnection;
 use std::collections::HashMap;
@@ -27,7 +29,7 @@ pub struct Input<'a> {
     /// The node's clock.
     pub clock: &'a Clock,
     /// Whether the node's clock has behaved; the database's is compared with it here.
-    pub clock_is_steady: bool,
+    pub steady: Steady,
     /// Configured limits.
     pub limits: Limits,
     /// Tests' way to break a step.
@@ -145,12 +147,27 @@ pub fn connection_is_gone(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(error) => error
             .code()
             .is_some_and(|code| code.starts_with("57P") || code.starts_with("08") || code == "25P03"),
+        // The driver's own doubts about one statement: the session goes on, and the command is at fault.
         sqlx::Error::RowNotFound
         | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::ColumnIndexOutOfBounds { .. }
         | sqlx::Error::Decode(_)
+        | sqlx::Error::Encode(_)
+        | sqlx::Error::InvalidArgument(_)
         | sqlx::Error::TypeNotFound { .. } => false,
         _ => true,
     }
+}
+
+/// Whether a definite error is the database's trouble and not a command's fault: no room (class 53), a failing disk
+/// (58), a rollback that may be tried again (40), a canceled statement, a lock that was not got, a standby.
+pub fn may_pass(error: &(dyn std::error::Error + 'static)) -> bool {
+    let Some(sqlx::Error::Database(error)) = error.downcast_ref::<sqlx::Error>() else { return false };
+    error.code().is_some_and(|code| {
+        ["53", "58", "40"].iter().any(|class| code.starts_with(class))
+            || ["57014", "55P03", "25006"].contains(&&*code)
+    })
 }
 
 /// Runs one batch.
@@ -176,7 +193,7 @@ async fn attempt(connection: &mut PgConnection, input: &Input<'_>) -> Result<Com
     })
     .await?;
     let head = append::head(connection).await?;
-    let clock = clocks(input, &head);
+    let clock = clocks(input.clock.now(), input.steady, &head);
     let mut names = Names::default();
     input.commands.iter().for_each(|(command, _)| names.add(command));
     let mut state =
@@ -230,12 +247,18 @@ async fn commit(
 /// Two clocks agree if they differ by at most this, in microseconds.
 const TOLERANCE: u64 = 2_000_000;
 
-/// The clocks that this batch is decided by.
-fn clocks(input: &Input<'_>, head: &Head) -> state::Clock {
-    let node = input.clock.now();
+/// The node's clock and the database's, judged.
+pub fn clocks(node: Timestamp, steady: Steady, head: &Head) -> state::Clock {
     let agree = node.distance(head.now) <= TOLERANCE;
     let log_is_ahead = head.decided_at > head.now.min(node).plus_seconds(2);
-    state::Clock { database: head.now, node, trusted: agree && input.clock_is_steady && !log_is_ahead }
+    state::Clock { database: head.now, node, trusted: agree && steady.is_steady() && !log_is_ahead }
+}
+
+/// The instant that the next event is recorded at. Of clocks that are not trusted, the one that lies least ahead: what
+/// is recorded in the future would keep the log ahead of every clock until then.
+fn decided_at(clock: &state::Clock, steady: Steady, head: &Head) -> Timestamp {
+    let now = if clock.trusted { clock.database } else { steady.not_after(clock.earliest()) };
+    head.decided_at.max(now)
 }
 
 /// Runs a step, or breaks it for a test.
@@ -327,7 +350,7 @@ impl Batch<'_> {
         events: Vec<(Option<OrganizationId>, Event)>,
     ) -> Result<(), BatchError> {
         for (organization, event) in events {
-            let decided_at = self.head.decided_at.max(self.clock.database);
+            let decided_at = decided_at(self.clock, self.input.steady, &self.head);
             let recorded = Recorded {
                 seq: state.head + 1,
                 organization,

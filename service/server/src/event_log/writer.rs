@@ -183,6 +183,10 @@ impl Task {
     async fn work(&mut self, batch: Vec<Queued>) {
         match self.attempt(&batch).await {
             Ok(replies) => answer(batch, replies),
+            Err(BatchError::Definite(error)) if batch::may_pass(&*error) => {
+                tracing::error!(%error, commands = batch.len(), "the database could not take a batch");
+                fail(batch, &WriteError::Unavailable);
+            }
             Err(BatchError::Definite(error)) if batch.len() > 1 => {
                 tracing::error!(%error, commands = batch.len(), "a batch failed; its commands are decided one by one");
                 for queued in batch {
@@ -235,12 +239,12 @@ impl Task {
         let sent = self.parts.clock.boottime();
         let commands: Vec<_> =
             batch.iter().map(|queued| (&queued.command, queued.idempotency.as_ref())).collect();
-        let clock_is_steady = self.steady.check(&self.parts.clock);
+        let steady = self.steady.check(&self.parts.clock);
         let (clock, faults) = (self.parts.clock.clone(), self.parts.faults.clone());
         let input = Input {
             commands: &commands,
             clock: &clock,
-            clock_is_steady,
+            steady,
             limits: self.parts.limits,
             faults: faults.as_ref(),
         };
@@ -253,6 +257,7 @@ impl Task {
         };
         self.parts.metrics.head.fetch_max(committed.last, Ordering::Relaxed);
         self.apply(&committed).await?;
+        self.note_clocks(committed.clock_trusted);
         self.parts.freshness.proved(sent);
         Ok(committed.replies)
     }
@@ -297,15 +302,17 @@ impl Task {
     /// Proves that this node holds the serving lock and has applied everything.
     async fn prove(&mut self) {
         let sent = self.parts.clock.boottime();
+        let steady = self.steady.check(&self.parts.clock);
         let proof = async {
             let session = ready(&mut self.session, &mut self.parts).await?;
             session.head().await
         };
-        let proof = proof.await;
-        if let Ok(head) = &proof {
-            self.parts.metrics.head.fetch_max(*head, Ordering::Relaxed);
+        let head = proof.await;
+        if let Ok(head) = &head {
+            self.parts.metrics.head.fetch_max(head.seq, Ordering::Relaxed);
+            self.note_clocks(batch::clocks(self.parts.clock.now(), steady, head).trusted);
         }
-        match proof {
+        match head.map(|head| head.seq) {
             Ok(head) if head == self.parts.applier.applied() => self.parts.freshness.proved(sent),
             Ok(head) => match self.parts.applier.catch_up(head).await {
                 Ok(()) => self.parts.freshness.proved(sent),
@@ -315,6 +322,16 @@ impl Task {
                 tracing::warn!(%error, "the writer has no session");
                 self.lost();
             }
+        }
+    }
+
+    fn note_clocks(&self, agree: bool) {
+        match self.parts.freshness.note_clocks(agree) {
+            true if agree => tracing::info!("the clocks agree again"),
+            true => {
+                tracing::warn!("the clocks disagree: only what narrows is written until they agree again")
+            }
+            false => {}
         }
     }
 

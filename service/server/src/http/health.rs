@@ -4,6 +4,7 @@ use super::problem::Problem;
 use crate::app::App;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use counterfoil_domain::refusal::Refusal;
 use http::{HeaderValue, header};
 
 /// `GET /livez`: the process answers.
@@ -11,15 +12,17 @@ pub async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the index is loaded and known to be fresh, and the service is not about to stop.
+/// `GET /readyz`: the index is loaded and known to be fresh, the clocks agree, and the service is not about to stop.
 ///
 /// # Errors
 /// 503 otherwise.
 pub async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
-    if app.drain.is_leaving() {
-        return Err(Problem::leaving());
+    match () {
+        () if app.drain.is_leaving() => Err(Problem::leaving()),
+        () if !app.is_fresh() => Err(Problem::unavailable()),
+        () if !app.freshness.clocks_agree() => Err(Refusal::ClockUntrusted.into()),
+        () => Ok("ok\n"),
     }
-    if app.is_fresh() { Ok("ok\n") } else { Err(Problem::unavailable()) }
 }
 
 /// `GET /metrics`, on a listener of its own.

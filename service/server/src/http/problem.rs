@@ -286,7 +286,13 @@ impl From<Refusal> for Problem {
             Refusal::Widens(field) => Self::invalid(field, detail),
             Refusal::ExpiryInPast { .. } => Self::invalid("expires_at", detail),
             Refusal::OverlapTooLong(_) => Self::invalid("overlap", detail),
-            Refusal::ClockUntrusted => Self::unavailable(),
+            Refusal::ClockUntrusted => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "clocks-disagree",
+                "The clocks cannot be trusted now",
+                "The clocks of the service, of its database and of the log disagree, or one has jumped. Until they \
+                 agree, tokens can be ended and narrowed, and nothing else.",
+            ),
         }
     }
 }

@@ -2,17 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers included")]
 
+mod absences;
 mod audit;
+mod canaries;
+mod clocks;
+mod disconnects;
 mod edge;
+mod faults;
 mod lists;
 mod oauth;
 mod operations;
 mod people;
 mod private_postgres;
+mod queue;
 mod readme;
 mod support;
 mod tokens;
 mod verify;
+mod whole;
 
 use counterfoil::app::App;
 use counterfoil::clock::{Clock, random};

@@ -12,6 +12,7 @@ pub(crate) use scratch::Scratch;
 use counterfoil::app::App;
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
+use counterfoil::event_log::steps::Faults;
 use counterfoil::http::admission::Edge;
 use counterfoil::http::edge;
 use counterfoil::init::{Printed, init};
@@ -28,11 +29,43 @@ pub(crate) struct Service {
     pub(crate) made: Printed,
     /// Reads of the database.
     pub(crate) database: Database,
+    serving: Serving,
+    config: Config,
+    clock: Clock,
+    faults: Option<Faults>,
+    _directory: Scratch,
+}
+
+/// What `serve` runs, until the next restart.
+struct Serving {
+    app: App,
     base: String,
-    app: Option<App>,
     edge: JoinHandle<()>,
     writer: JoinHandle<()>,
-    _directory: Scratch,
+}
+
+impl Serving {
+    async fn start(
+        config: &Config,
+        database: &Database,
+        clock: &Clock,
+        faults: Option<Faults>,
+        change_edge: impl FnOnce(Edge) -> Edge,
+    ) -> Self {
+        let (app, writer) = App::start(config, database, clock.clone(), faults, &|_| {}).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let edge = tokio::spawn(edge::serve(listener, change_edge(Edge::api(&app, config))));
+        Self { app, base, edge, writer }
+    }
+
+    async fn stop(self) {
+        self.app.drain.reach(Stage::Leaving);
+        // The writer ends once nobody can hand it commands any more.
+        drop(self.app);
+        self.edge.await.unwrap();
+        self.writer.await.unwrap();
+    }
 }
 
 impl Service {
@@ -49,16 +82,38 @@ impl Service {
         let mut config = Config::default();
         config.drain.notice_ms = 0;
         configure(&mut config);
+        Self::start_all(config, Clock::system(), None, change_edge).await
+    }
+
+    /// Starts one whose clock a test moves, or whose write path it breaks.
+    pub(crate) async fn start_on(clock: Clock, faults: Option<Faults>) -> Self {
+        let mut config = Config::default();
+        config.drain.notice_ms = 0;
+        Self::start_all(config, clock, faults, |edge| edge).await
+    }
+
+    async fn start_all(
+        config: Config,
+        clock: Clock,
+        faults: Option<Faults>,
+        change_edge: impl FnOnce(Edge) -> Edge,
+    ) -> Self {
         let directory = Scratch::new();
         let database = Database::open(None, directory.path(), &|_| {}).await.unwrap();
-        let clock = Clock::system();
-        let (app, writer) = App::start(&config, &database, clock.clone(), None, &|_| {}).await.unwrap();
+        let serving = Serving::start(&config, &database, &clock, faults.clone(), change_edge).await;
         // Beside the running service, as the README says: what it commits reaches the index by the log.
         let made = init(&database, &clock, "acme", "owner@example.com", None).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let edge = tokio::spawn(edge::serve(listener, change_edge(Edge::api(&app, &config))));
-        let service = Self { made, database, base, app: Some(app), edge, writer, _directory: directory };
+        let service = Self { made, database, serving, config, clock, faults, _directory: directory };
+        service.until_known(&service.made.owner.token).await;
+        service
+    }
+
+    /// Stops what serves and starts it again on the same database, by the ordinary path.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { made, database, serving, config, clock, faults, _directory } = self;
+        serving.stop().await;
+        let serving = Serving::start(&config, &database, &clock, faults.clone(), |edge| edge).await;
+        let service = Self { made, database, serving, config, clock, faults, _directory };
         service.until_known(&service.made.owner.token).await;
         service
     }
@@ -76,12 +131,12 @@ impl Service {
 
     /// Where it listens: scheme, host and port.
     pub(crate) fn base(&self) -> &str {
-        &self.base
+        &self.serving.base
     }
 
     /// What handlers share.
     pub(crate) fn app(&self) -> &App {
-        self.app.as_ref().unwrap()
+        &self.serving.app
     }
 
     /// How it is told to stop.
@@ -102,7 +157,7 @@ impl Service {
         token: &str,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
-        let request = reqwest::Client::new().request(method, format!("{}{path}", self.base));
+        let request = reqwest::Client::new().request(method, format!("{}{path}", self.base()));
         let request = if token.is_empty() { request } else { request.bearer_auth(token) };
         let response = match body {
             Some(body) => request.json(&body).send().await.unwrap(),
@@ -114,7 +169,7 @@ impl Service {
     /// Posts under an idempotency key as the owner.
     pub(crate) async fn post_once(&self, path: &str, key: &str, body: Value) -> (StatusCode, Value) {
         let request =
-            reqwest::Client::new().post(format!("{}{path}", self.base)).bearer_auth(&self.made.owner.token);
+            reqwest::Client::new().post(format!("{}{path}", self.base())).bearer_auth(&self.made.owner.token);
         let response = request.header("idempotency-key", key).json(&body).send().await.unwrap();
         (response.status(), response.json().await.unwrap())
     }
@@ -127,10 +182,16 @@ impl Service {
         token
     }
 
+    /// Issues a token as the owner, as soon as that can be done.
+    pub(crate) async fn issue_patiently(&self, body: Value) -> Value {
+        self.until_known(&self.made.owner.token).await;
+        self.issue(body).await
+    }
+
     /// What the gateway is told of a plaintext.
     pub(crate) async fn introspect(&self, plaintext: &str) -> Value {
         let gateway = &self.made.gateway;
-        let request = reqwest::Client::new().post(format!("{}/oauth2/introspect", self.base));
+        let request = reqwest::Client::new().post(format!("{}/oauth2/introspect", self.base()));
         let request = request.basic_auth(&gateway.client_id, Some(&gateway.client_secret));
         let form = request
             .header("content-type", "application/x-www-form-urlencoded")
@@ -147,12 +208,8 @@ impl Service {
     }
 
     /// Stops it, its PostgreSQL included.
-    pub(crate) async fn stop(mut self) {
-        self.drain().reach(Stage::Leaving);
-        // The writer ends once nobody can hand it commands any more.
-        self.app = None;
-        self.edge.await.unwrap();
-        self.writer.await.unwrap();
+    pub(crate) async fn stop(self) {
+        self.serving.stop().await;
         self.database.pool.close().await;
         self.database.private.unwrap().leave(&|_| {}).await.unwrap();
     }

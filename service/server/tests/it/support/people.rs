@@ -3,6 +3,7 @@
 use super::Service;
 use counterfoil::clock::{Clock, random};
 use counterfoil::event_log::batch::{self, Input, Refused, Reply};
+use counterfoil::event_log::session::Steady;
 use counterfoil::init::hash;
 use counterfoil::read_model::tables::beside::folded;
 use counterfoil_domain::actor::Actor;
@@ -41,7 +42,7 @@ pub(crate) async fn commit(service: &Service, commands: &[Command]) -> Vec<Resul
     let input = Input {
         commands: &commands,
         clock: &clock,
-        clock_is_steady: true,
+        steady: Steady::UNWATCHED,
         limits: Limits::default(),
         faults: None,
     };

@@ -1,0 +1,143 @@
+//! Clocks that lie: nothing ends for good, only what narrows is written, and all heals.
+
+use crate::support::Service;
+use crate::whole::whole;
+use counterfoil::clock::Clock;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::ConnectOptions;
+use std::time::Duration;
+
+const HOUR: i64 = 3_600_000_000;
+
+/// Whether the service is ready, and if not why, once it says what is expected.
+async fn until_ready_says(service: &Service, expected: (StatusCode, &str)) {
+    let mut said = (StatusCode::OK, String::new());
+    for _ in 0..200 {
+        let response = reqwest::get(format!("{}/readyz", service.base())).await.unwrap();
+        said = (response.status(), response.text().await.unwrap());
+        let kind = serde_json::from_str::<Value>(&said.1).ok().map(|problem| problem["type"].clone());
+        if said.0 == expected.0 && kind.unwrap_or(json!("")) == expected.1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("expected {expected:?}, and it says {said:?}");
+}
+
+const LIES: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "/problems/clocks-disagree");
+const READY: (StatusCode, &str) = (StatusCode::OK, "");
+
+/// How far the database's clock is moved: its functions are found in a schema before PostgreSQL's own.
+async fn move_the_databases_clock(service: &Service, micros: i64) {
+    let cluster = service.database.private.as_ref().unwrap();
+    let mut superuser = cluster.superuser("counterfoil").connect().await.unwrap();
+    for sql in [
+        "CREATE SCHEMA IF NOT EXISTS lies",
+        "GRANT USAGE ON SCHEMA lies TO PUBLIC",
+        "CREATE TABLE IF NOT EXISTS lies.moved (by interval)",
+        "GRANT SELECT ON lies.moved TO PUBLIC",
+        "CREATE OR REPLACE FUNCTION lies.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+            'SELECT pg_catalog.clock_timestamp() + (SELECT by FROM lies.moved)'",
+        "ALTER DATABASE counterfoil SET search_path = lies, public, pg_catalog",
+        "DELETE FROM lies.moved",
+    ] {
+        sqlx::query(sql).execute(&mut superuser).await.unwrap();
+    }
+    let sql = "INSERT INTO lies.moved VALUES (make_interval(secs => $1))";
+    sqlx::query(sql).bind(micros as f64 / 1e6).execute(&mut superuser).await.unwrap();
+}
+
+/// While clocks lie: narrowing goes on, nothing else does, and nothing is recorded as expired or in the future.
+async fn only_what_narrows(service: &Service) {
+    let owner = &service.made.owner.token;
+    let path = |token: &Value| format!("/v1/user/tokens/{}", token["id"].as_str().unwrap());
+    let (status, page) = service.call(Method::GET, "/v1/user/tokens", owner, None).await;
+    assert_eq!(status, StatusCode::OK);
+    let items: Vec<Value> = page["items"].as_array().unwrap().clone();
+    let named =
+        |note: &str| items.iter().find(|token| token["note"] == note && token["state"] != "revoked").unwrap();
+    let refused = [
+        (Method::POST, "/v1/user/tokens".to_owned(), json!({})),
+        (Method::POST, format!("{}/rotate", path(named("kept"))), json!({})),
+        (Method::PATCH, path(named("kept")), json!({ "note": "kept too" })),
+    ];
+    for (method, path, body) in refused {
+        let (status, problem) = service.call(method, &path, owner, Some(body)).await;
+        assert_eq!((status, &problem["type"]), (LIES.0, &json!(LIES.1)), "{path}");
+    }
+    let narrows = json!({ "scopes": ["read"] });
+    let narrowed = service.call(Method::PATCH, &path(named("narrowed")), owner, Some(narrows)).await;
+    assert_eq!(narrowed.0, StatusCode::OK);
+    assert_eq!(
+        service.call(Method::DELETE, &path(named("doomed")), owner, None).await.0,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(service.events("token.expired").await, 0);
+    let sql = "SELECT count(*) FROM events WHERE decided_at > pg_catalog.clock_timestamp() + interval '2 s'";
+    let ahead: i64 = sqlx::query_scalar(sql).fetch_one(&service.database.pool).await.unwrap();
+    assert_eq!(ahead, 0, "events in the future");
+}
+
+/// A token of half an hour, and others to be kept, narrowed and revoked.
+async fn some_tokens(service: &Service, clock: &Clock) -> Value {
+    for note in ["kept", "narrowed", "doomed"] {
+        service.issue(json!({ "note": note })).await;
+    }
+    service.issue(json!({ "expires_at": clock.now().plus_seconds(1800).to_string() })).await
+}
+
+/// `node` and `database` are moved so far; then both are right again.
+async fn lies(node: i64, database: i64) {
+    let clock = Clock::system();
+    let mut service = Service::start_on(clock.clone(), None).await;
+    move_the_databases_clock(&service, 0).await;
+    // New sessions find the database's clock that can be moved.
+    service.database.pool.set_connect_options(service.database.options.clone());
+    service = service.restart().await;
+    let brief = some_tokens(&service, &clock).await;
+    let plaintext = brief["plaintext"].as_str().unwrap();
+    until_ready_says(&service, READY).await;
+
+    clock.set_offset(node);
+    move_the_databases_clock(&service, database).await;
+    until_ready_says(&service, LIES).await;
+    // In ten years, the owner's first token has expired too.
+    if node < 24 * HOUR {
+        only_what_narrows(&service).await;
+    }
+    // Denied by the clock that says so, and not for good.
+    assert_eq!(service.introspect(plaintext).await["active"], node <= 0);
+
+    clock.set_offset(0);
+    move_the_databases_clock(&service, 0).await;
+    assert_eq!(service.introspect(plaintext).await["active"], true);
+    // A node that saw its clock jump distrusts it for a minute; one that starts now saw nothing.
+    service = service.restart().await;
+    until_ready_says(&service, READY).await;
+    service.issue(json!({ "note": "healed" })).await;
+    assert_eq!(service.introspect(plaintext).await["active"], true);
+    assert_eq!(service.events("token.expired").await, 0);
+    whole(&service).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nodes_clock_is_an_hour_ahead() {
+    lies(HOUR, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_databases_clock_is_an_hour_ahead() {
+    lies(0, HOUR).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_clocks_jump_ten_years_ahead() {
+    lies(10 * 365 * 24 * HOUR, 10 * 365 * 24 * HOUR).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_clocks_jump_an_hour_back() {
+    lies(-HOUR, -HOUR).await;
+}

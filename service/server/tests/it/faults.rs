@@ -1,0 +1,222 @@
+//! Every step of the write path is broken twice: it did not happen; it happened, but we were told that it failed.
+
+use crate::support::Service;
+use crate::whole::whole;
+use counterfoil::clock::Clock;
+use counterfoil::event_log::steps::{Fault, Faults, Step};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+
+/// Breaks a step so many times.
+#[derive(Clone, Default)]
+struct Breaker(Arc<Mutex<Option<(Step, Fault, usize)>>>);
+
+impl Breaker {
+    fn faults(&self) -> Faults {
+        let armed = self.0.clone();
+        Arc::new(move |reached| {
+            let mut armed = armed.lock().unwrap();
+            match armed.as_mut() {
+                Some((step, fault, times)) if *step == reached && *times > 0 => {
+                    *times -= 1;
+                    Some(*fault)
+                }
+                _ => None,
+            }
+        })
+    }
+
+    fn arm(&self, step: Step, fault: Fault, times: usize) {
+        *self.0.lock().unwrap() = Some((step, fault, times));
+    }
+
+    /// Whether every armed fault has struck.
+    fn is_spent(&self) -> bool {
+        self.0.lock().unwrap().is_none_or(|(_, _, times)| times == 0)
+    }
+}
+
+fn text(value: &Value, field: &str) -> String {
+    value[field].as_str().unwrap().to_owned()
+}
+
+fn path(token: &Value) -> String {
+    format!("/v1/user/tokens/{}", text(token, "id"))
+}
+
+/// What a gateway is told, or `None` for "not now".
+async fn is_active(service: &Service, plaintext: &str) -> Option<bool> {
+    let gateway = &service.made.gateway;
+    let request = reqwest::Client::new().post(format!("{}/oauth2/introspect", service.base()));
+    let request = request.basic_auth(&gateway.client_id, Some(&gateway.client_secret));
+    let form = request.header("content-type", "application/x-www-form-urlencoded");
+    let response = form.body(format!("token={plaintext}")).send().await.unwrap();
+    match response.status() {
+        StatusCode::OK => response.json::<Value>().await.unwrap()["active"].as_bool(),
+        status => {
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+            None
+        }
+    }
+}
+
+/// Calls again until it is not answered "not now".
+async fn insist(
+    service: &Service,
+    method: Method,
+    path: &str,
+    key: Option<&str>,
+    body: Option<Value>,
+) -> (StatusCode, Value) {
+    for _ in 0..500 {
+        let answer = call(service, method.clone(), path, key, body.clone()).await;
+        if answer.0 != StatusCode::SERVICE_UNAVAILABLE {
+            return answer;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("{path} stays unavailable");
+}
+
+async fn call(
+    service: &Service,
+    method: Method,
+    path: &str,
+    key: Option<&str>,
+    body: Option<Value>,
+) -> (StatusCode, Value) {
+    let mut request = reqwest::Client::new()
+        .request(method, format!("{}{path}", service.base()))
+        .bearer_auth(&service.made.owner.token);
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
+    if let Some(body) = body {
+        request = request.json(&body);
+    }
+    let response = request.send().await.unwrap();
+    (response.status(), serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
+}
+
+/// How many events of a type are about a subject.
+async fn events_about(service: &Service, name: &str, id: &str) -> i64 {
+    let sql = "SELECT count(*) FROM events WHERE type = $1 AND subject_id = $2::uuid";
+    sqlx::query_scalar(sql).bind(name).bind(id).fetch_one(&service.database.pool).await.unwrap()
+}
+
+/// One step broken while an issue under a key, a revocation and a narrowing are under way; then a restart.
+async fn broken_once(
+    mut service: Service,
+    breaker: &Breaker,
+    step: Step,
+    fault: Fault,
+    times: usize,
+) -> Service {
+    let key = format!("{step:?}-{fault:?}-{times}");
+    let (doomed, narrowed) = (service.issue(json!({})).await, service.issue(json!({})).await);
+    let issued_before = service.events("token.issued").await;
+    breaker.arm(step, fault, times);
+    let (doomed_path, narrowed_path) = (path(&doomed), path(&narrowed));
+    let (issue, revoke, narrow) = tokio::join!(
+        call(&service, Method::POST, "/v1/user/tokens", Some(&key), Some(json!({}))),
+        call(&service, Method::DELETE, &doomed_path, None, None),
+        call(&service, Method::PATCH, &narrowed_path, None, Some(json!({ "scopes": ["read"] }))),
+    );
+    assert!(breaker.is_spent(), "{key}: the fault did not strike");
+
+    // Each caller was told the truth.
+    let issued = service.events("token.issued").await - issued_before;
+    let told = [
+        (issue.0, StatusCode::CREATED, issued),
+        (
+            revoke.0,
+            StatusCode::NO_CONTENT,
+            events_about(&service, "token.revoked", &text(&doomed, "id")).await,
+        ),
+        (narrow.0, StatusCode::OK, events_about(&service, "token.scoped", &text(&narrowed, "id")).await),
+    ];
+    for (status, success, in_log) in told {
+        match in_log {
+            1 => assert_eq!(status, success, "{key}"),
+            0 => assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{key}"),
+            more => panic!("{key}: {more} events of one request"),
+        }
+    }
+    let lost_for_good = match (step, fault) {
+        (Step::Commit, Fault::Before) => true,
+        (Step::Commit, Fault::After) => false,
+        _ => times > 1,
+    };
+    assert_eq!(
+        told.iter().any(|(status, ..)| *status == StatusCode::SERVICE_UNAVAILABLE),
+        lost_for_good,
+        "{key}"
+    );
+    if revoke.0.is_success() {
+        assert_ne!(is_active(&service, &text(&doomed, "plaintext")).await, Some(true), "{key}");
+    }
+
+    service = service.restart().await;
+    if revoke.0.is_success() {
+        assert_eq!(is_active(&service, &text(&doomed, "plaintext")).await, Some(false), "{key}");
+    }
+    let again = insist(&service, Method::POST, "/v1/user/tokens", Some(&key), Some(json!({}))).await;
+    assert!(again.0 == StatusCode::CREATED || again.1["plaintext"] == "not_repeated", "{key}: {again:?}");
+    assert_eq!(again.0 == StatusCode::OK, issue.0.is_success(), "{key}");
+    assert_eq!(service.events("token.issued").await, issued_before + 1, "{key}");
+    assert_eq!(insist(&service, Method::DELETE, &doomed_path, None, None).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(is_active(&service, &text(&doomed, "plaintext")).await, Some(false), "{key}");
+    whole(&service).await;
+    for token in [narrowed, again.1] {
+        insist(&service, Method::DELETE, &path(&token), None, None).await;
+    }
+    service
+}
+
+async fn every_step(fault: Fault) {
+    let breaker = Breaker::default();
+    let mut service = Service::start_on(Clock::system(), Some(breaker.faults())).await;
+    for step in Step::ALL {
+        // Struck twice, a batch is given up; struck once before the commit is sent, it is decided again.
+        let times = if step == Step::Commit { 1 } else { 2 };
+        service = broken_once(service, &breaker, step, fault, times).await;
+    }
+    service = broken_once(service, &breaker, Step::Entities, fault, 1).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_did_not_happen() {
+    every_step(Fault::Before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_happened_though_we_were_told_it_failed() {
+    every_step(Fault::After).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_cut_at_commit_and_asked_for_again_is_immediate() {
+    let breaker = Breaker::default();
+    let service = Service::start_on(Clock::system(), Some(breaker.faults())).await;
+    for fault in [Fault::Before, Fault::After] {
+        for key in [None, Some("again")] {
+            let token = service.issue_patiently(json!({})).await;
+            let plaintext = text(&token, "plaintext");
+            breaker.arm(Step::Commit, fault, 1);
+            let cut = call(&service, Method::DELETE, &path(&token), key, None).await.0;
+            let expected = match fault {
+                Fault::Before => StatusCode::SERVICE_UNAVAILABLE,
+                Fault::After => StatusCode::NO_CONTENT,
+            };
+            assert_eq!(cut, expected);
+            let again = insist(&service, Method::DELETE, &path(&token), key, None).await;
+            assert_eq!(again.0, StatusCode::NO_CONTENT);
+            assert_ne!(is_active(&service, &plaintext).await, Some(true));
+            assert_eq!(events_about(&service, "token.revoked", &text(&token, "id")).await, 1);
+        }
+    }
+    whole(&service).await;
+    service.stop().await;
+}

@@ -1,0 +1,233 @@
+//! What stands in the writer's queue at once: neighbours of a failing command, a credential that ends before its own
+//! commands, and an end of everything amid issues.
+
+use crate::support::Service;
+use crate::support::people::{command, commit};
+use crate::whole::whole;
+use counterfoil::clock::{Clock, random};
+use counterfoil::event_log::APPEND_LOCK;
+use counterfoil::event_log::batch::{Refused, Reply};
+use counterfoil::event_log::writer::WriteError;
+use counterfoil_domain::actor::Actor;
+use counterfoil_domain::command::{Action, Answer};
+use counterfoil_domain::ids::{SessionId, TokenId};
+use counterfoil_domain::people::OpenSession;
+use counterfoil_domain::plaintext::Digest;
+use counterfoil_domain::refusal::Refusal;
+use counterfoil_domain::token::change::ChangeToken;
+use counterfoil_domain::token::issue::IssuePersonal;
+use counterfoil_domain::token::rotate::{Overlap, Rotate};
+use futures_util::future::join_all;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use std::sync::Arc;
+use std::time::Duration;
+
+type Outcome = Result<Reply, WriteError>;
+
+fn issue() -> IssuePersonal {
+    IssuePersonal {
+        id: TokenId(Clock::system().uuid()),
+        digest: Digest(random()),
+        hint: "cf_pat_test".into(),
+        scopes: None,
+        expires_at: None,
+        note: None,
+    }
+}
+
+/// The owner, signed in.
+async fn owner(service: &Service) -> Actor {
+    let (id, user) = (SessionId(Clock::system().uuid()), service.made.owner.id);
+    let sql = "SELECT password_set FROM users WHERE id = $1";
+    let password_set: i64 =
+        sqlx::query_scalar(sql).bind(user.0).fetch_one(&service.database.pool).await.unwrap();
+    let expires_at = Clock::system().now().plus_seconds(600);
+    let open =
+        OpenSession { id, user, digest: Digest(random()), expires_at, password_set: password_set as u64 };
+    let done = commit(service, &[command(service, &Actor::System, Action::OpenSession(open))]).await;
+    assert!(done.iter().all(Result::is_ok));
+    Actor::Session { session_id: id, user_id: user }
+}
+
+/// Hands all commands to the writer in this order before any of them is answered.
+async fn at_once(service: &Service, commands: Vec<(Actor, Action)>) -> Vec<Outcome> {
+    let commands = commands.into_iter().map(|(actor, action)| command(service, &actor, action));
+    join_all(commands.map(|command| service.app().writer.write(command, None))).await
+}
+
+async fn write(service: &Service, actor: &Actor, action: Action) -> Outcome {
+    service.app().writer.write(command(service, actor, action), None).await
+}
+
+/// Holds the append lock, so that the writer waits and its queue fills.
+async fn hold_the_order(service: &Service) -> PgConnection {
+    let mut connection = service.database.options.connect().await.unwrap();
+    sqlx::query("BEGIN").execute(&mut connection).await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(APPEND_LOCK).execute(&mut connection).await.unwrap();
+    connection
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_command_is_isolated_from_its_batch() {
+    let service = Service::start().await;
+    let owner = owner(&service).await;
+    let taken = issue();
+    write(&service, &owner, Action::IssuePersonal(taken.clone())).await.unwrap();
+    let poisons = [
+        // The fold stops at an id that was given before, the database at a digest and at a NUL.
+        IssuePersonal { id: taken.id, ..issue() },
+        IssuePersonal { digest: taken.digest, ..issue() },
+        IssuePersonal { hint: "cf\0".into(), ..issue() },
+    ];
+    for poison in poisons {
+        let before = service.events("token.issued").await;
+        let neighbours = || (0..6).map(|_| Action::IssuePersonal(issue()));
+        let all = neighbours().chain([Action::IssuePersonal(poison)]).chain(neighbours());
+        let outcomes = at_once(&service, all.map(|action| (owner.clone(), action)).collect()).await;
+        for (place, outcome) in outcomes.iter().enumerate() {
+            match place {
+                6 => assert!(matches!(outcome, Err(WriteError::Internal)), "{outcome:?}"),
+                _ => assert!(outcome.is_ok(), "{place}: {outcome:?}"),
+            }
+        }
+        assert_eq!(service.events("token.issued").await, before + 12);
+    }
+    whole(&service).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_happens_that_a_token_asked_for_before_it_was_revoked_in_the_queue() {
+    let service = Service::start().await;
+    let owner = owner(&service).await;
+    let (stolen, other) = (issue(), issue());
+    for issue in [&stolen, &other] {
+        write(&service, &owner, Action::IssuePersonal(issue.clone())).await.unwrap();
+    }
+    let Actor::Session { user_id, .. } = owner else { unreachable!() };
+    let thief = Actor::Token { token_id: stolen.id, generation: 1, user_id };
+    let rotate = Rotate {
+        id: stolen.id,
+        generation: 1,
+        if_match: None,
+        digest: Digest(random()),
+        hint: String::new(),
+        expires_at: None,
+        overlap: Overlap::UntilUsed,
+    };
+    let rename =
+        ChangeToken { id: other.id, if_match: None, note: Some(None), scopes: None, expires_at: None };
+    let asked = [
+        Action::IssuePersonal(issue()),
+        Action::Rotate(rotate),
+        Action::Enable { id: other.id },
+        Action::ChangeToken(rename),
+        Action::IssuePersonal(issue()),
+    ];
+    let revoke = Action::Revoke { id: stolen.id, reason: None };
+    let before = service.events("token.issued").await;
+    let mut held = hold_the_order(&service).await;
+    // The first of them makes the writer wait; the others are in its queue when the revocation comes.
+    let first = Action::EndPrevious { id: other.id, generation: 1 };
+    let commands = [(Actor::System, first)]
+        .into_iter()
+        .chain(asked.into_iter().map(|action| (thief.clone(), action)))
+        .chain([(owner.clone(), revoke)])
+        .collect();
+    let release = async {
+        until_somebody_waits(&mut held).await;
+        sqlx::query("COMMIT").execute(&mut held).await.unwrap();
+    };
+    let (outcomes, ()) = tokio::join!(at_once(&service, commands), release);
+    let unauthenticated = WriteError::Refused(Refused::Refusal(Refusal::Unauthenticated));
+    assert!(outcomes.first().unwrap().is_ok() && outcomes.last().unwrap().is_ok(), "{outcomes:?}");
+    for outcome in &outcomes[1..6] {
+        assert_eq!(outcome.as_ref().err(), Some(&unauthenticated));
+    }
+    assert_eq!(service.events("token.issued").await, before);
+    held.close().await.unwrap();
+    whole(&service).await;
+    service.stop().await;
+}
+
+async fn until_somebody_waits(connection: &mut PgConnection) {
+    for _ in 0..500 {
+        let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+        let waiting: i64 = sqlx::query_scalar(sql).fetch_one(&mut *connection).await.unwrap();
+        if waiting > 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("nobody waits for the append lock");
+}
+
+fn rounds(few: usize, soak: usize) -> usize {
+    if std::env::var_os("COUNTERFOIL_SOAK").is_some() { soak } else { few }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_all_amid_fifty_issues_ends_what_came_before_it_in_the_log() {
+    let service = Arc::new(Service::start().await);
+    let owner = owner(&service).await;
+    let (mut before, mut after) = (0, 0);
+    for _ in 0..rounds(100, 1_000) {
+        let all = || Action::RevokeAll { reason: None, sessions: false };
+        write(&service, &owner, all()).await.unwrap();
+        let mut calls = tokio::task::JoinSet::new();
+        // Somewhere among them, by the bytes of one random number.
+        let [place]: [u8; 1] = random();
+        for number in 0..50 {
+            if number == place % 50 {
+                let (service, owner) = (service.clone(), owner.clone());
+                calls.spawn(async move { (None, write(&service, &owner, all()).await) });
+            }
+            let (service, owner, issue) = (service.clone(), owner.clone(), issue());
+            calls.spawn(async move {
+                tokio::time::sleep(Duration::from_micros(u64::from(number) * 20)).await;
+                (Some(issue.digest), write(&service, &owner, Action::IssuePersonal(issue)).await)
+            });
+        }
+        let sql = "SELECT max(seq) FROM events WHERE type = 'tokens.revoked_all'";
+        let outcomes = calls.join_all().await;
+        let end: Option<i64> = sqlx::query_scalar(sql).fetch_one(&service.database.pool).await.unwrap();
+        for (digest, outcome) in outcomes {
+            let Some(digest) = digest else {
+                assert!(matches!(outcome.unwrap().answer, Answer::Count(_)));
+                continue;
+            };
+            let issued = outcome.unwrap().token.unwrap().issued_seq as i64;
+            let (now, ended) = (service.app().clock.now(), end.is_some_and(|end| issued < end));
+            assert_eq!(
+                service.app().index.find(&digest, now).is_some(),
+                !ended,
+                "issued at {issued}, all ended at {end:?}"
+            );
+            *(if ended { &mut before } else { &mut after }) += 1;
+        }
+    }
+    assert!(before > 0 && after > 0, "{before} before and {after} after: the test has to meet both");
+    whole(&service).await;
+    Arc::into_inner(service).unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_process_revoked_is_inactive_once_anybody_is_told_so() {
+    let service = Service::start().await;
+    let owner = owner(&service).await;
+    for _ in 0..20 {
+        let token = service.issue(json!({})).await;
+        let (id, plaintext) = (token["id"].as_str().unwrap(), token["plaintext"].as_str().unwrap());
+        let revoke = Action::Revoke { id: id.parse().unwrap(), reason: None };
+        assert!(commit(&service, &[command(&service, &owner, revoke)]).await[0].is_ok());
+        let path = format!("/v1/user/tokens/{id}");
+        let told = service.call(Method::DELETE, &path, &service.made.owner.token, None).await;
+        assert_eq!(told.0, StatusCode::NO_CONTENT);
+        assert_eq!(service.introspect(plaintext).await, json!({ "active": false }));
+    }
+    assert_eq!(service.events("token.revoked").await, 20);
+    whole(&service).await;
+    service.stop().await;
+}
