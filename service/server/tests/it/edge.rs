@@ -103,13 +103,16 @@ async fn a_body_that_is_too_large_is_refused_before_it_comes_and_the_client_sees
     // Nothing of the body was sent yet.
     raw.answer().await.assert_problem(413, "too-large");
 
-    // A client that sends on before it reads is not reset meanwhile.
+    // A client that sends on is not reset meanwhile: it sees the answer, and then a proper end.
     let mut raw = Raw::to(service.base()).await;
     raw.send(head("Content-Length: 1500000")).await;
+    let answer = raw.answer().await;
     for _ in 0..15 {
         raw.send(vec![b' '; 100_000]).await;
     }
-    raw.answer().await.assert_problem(413, "too-large");
+    answer.assert_problem(413, "too-large");
+    raw.finish().await;
+    assert!(raw.ends_properly().await);
 
     let mut raw = Raw::to(service.base()).await;
     raw.send(head("Transfer-Encoding: chunked")).await;

@@ -120,6 +120,11 @@ impl Raw {
         self.try_answer(false).await.unwrap()
     }
 
+    /// Whether the connection ends, and not by a reset.
+    pub(crate) async fn ends_properly(&mut self) -> bool {
+        matches!(timeout(PATIENCE, self.stream.read(&mut [0; 1])).await, Ok(Ok(0)))
+    }
+
     /// Whether the connection ends within a time, with nothing more to read.
     pub(crate) async fn ends_within(&mut self, limit: Duration) -> bool {
         matches!(timeout(limit, self.more()).await, Ok(false))
