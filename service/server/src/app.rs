@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::event_log::session::{Session, SessionError};
 use crate::event_log::steps::Faults;
+use crate::event_log::sweeper::Sweeper;
 use crate::event_log::writer::{Parts, Writer};
 use crate::ops::drain::Drain;
 use crate::ops::metrics::{Metrics, Sampled};
@@ -12,16 +13,20 @@ use crate::postgres::connect::Database;
 use crate::read_model::applier::{Applier, ApplyError};
 use crate::read_model::digest_index::{DigestIndex, Use};
 use crate::read_model::freshness::{FENCE, Freshness};
+use crate::read_model::usage::{Usage, Used};
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::decide::Limits;
+use counterfoil_domain::ids::{GatewayId, TokenId};
 use counterfoil_domain::plaintext::{Plaintext, Prefixes};
+use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::Kind;
 use ipnet::IpNet;
 use sqlx::PgPool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// See the module.
@@ -51,6 +56,8 @@ pub struct App {
     pub trusted_proxies: Arc<[IpNet]>,
     /// Whether the service is about to stop.
     pub drain: Drain,
+    /// Uses of tokens, until they are written.
+    pub usage: Arc<Usage>,
 }
 
 /// Why the service cannot start.
@@ -68,7 +75,8 @@ pub enum StartError {
 const PATIENCE: Duration = Duration::from_secs(15);
 
 impl App {
-    /// Takes the serving lock, loads the index, and starts the writer. Whoever had the lock before may answer by its
+    /// Takes the serving lock, loads the index, and starts the writer with what goes on beside it. The task ends when
+    /// every clone of this is gone, and the uses of tokens are written by then. Whoever had the lock before may answer by its
     /// last proof for a moment, so this takes at least [`FENCE`].
     ///
     /// # Errors
@@ -101,6 +109,10 @@ impl App {
             faults,
         };
         let (writer, task) = Writer::start(parts, session);
+        let usage = Arc::new(Usage::default());
+        let sweeper =
+            Sweeper { writer: writer.downgrade(), pool: database.pool.clone(), clock: clock.clone() };
+        let task = tokio::spawn(beside(task, sweeper, usage.clone(), database.pool.clone()));
         let app = Self {
             index,
             freshness,
@@ -114,21 +126,36 @@ impl App {
             rates: Arc::new(Rates::new(&config.limits)),
             trusted_proxies: Arc::from(config.trusted_proxies.as_slice()),
             drain: Drain::default(),
+            usage,
         };
         Ok((app, task))
     }
 
-    /// Notes that a plaintext was used. The first use of a rotated token's new one asks for the end of the earlier
-    /// one; the index changes when that is applied.
-    pub fn note_use(&self, used: Use) {
-        if !used.ends_earlier {
-            return;
+    /// Notes that a plaintext was used: through a gateway, or for a call to this service itself. The first use of a
+    /// rotated token's new one asks for the end of the earlier one; the index changes when that is applied.
+    pub fn note_use(&self, used: Use, by: Option<GatewayId>, at: Timestamp) {
+        self.usage.note(Used::Working, used.token, by, at);
+        if used.ends_earlier && self.usage.is_first(used.token, used.generation) {
+            self.end_earlier(used);
         }
+    }
+
+    /// Notes that a plaintext was tried after its end, when its token had another one.
+    pub fn note_ended_use(&self, token: TokenId, by: Option<GatewayId>, at: Timestamp) {
+        self.metrics.ended_plaintexts.increment(1);
+        self.usage.note(Used::Ended, token, by, at);
+    }
+
+    fn end_earlier(&self, used: Use) {
         let action = Action::EndPrevious { id: used.token, generation: used.generation };
         let request_id = self.clock.uuid();
         let command = Command { actor: Actor::System, request_id, organization: used.home, action };
-        let writer = self.writer.clone();
-        tokio::spawn(async move { writer.write(command, None).await });
+        let (writer, usage) = (self.writer.clone(), self.usage.clone());
+        tokio::spawn(async move {
+            // If it fails, the next use asks again.
+            let _ = writer.write(command, None).await;
+            usage.asked(used.token, used.generation);
+        });
     }
 
     /// Mints a plaintext of a kind, with its hint.
@@ -154,5 +181,20 @@ impl App {
     /// Whether "active" may be answered now.
     pub fn is_fresh(&self) -> bool {
         self.freshness.holds(self.clock.boottime())
+    }
+}
+
+/// What goes on beside the writer, until the writer ends: expiries are recorded, uses of tokens are written. Neither is
+/// cancelled in the middle of a statement.
+async fn beside(writer: JoinHandle<()>, sweeper: Sweeper, usage: Arc<Usage>, pool: PgPool) {
+    let (stop, stopped) = watch::channel(());
+    let swept = tokio::spawn(sweeper.run(stopped.clone()));
+    let written = tokio::spawn(usage.keep_written(pool, stopped));
+    let ended = writer.await;
+    drop(stop);
+    for failed in [ended, swept.await, written.await].into_iter().filter_map(Result::err) {
+        if failed.is_panic() {
+            std::panic::resume_unwind(failed.into_panic());
+        }
     }
 }

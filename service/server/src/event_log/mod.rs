@@ -18,6 +18,7 @@ pub mod read;
 pub mod replay;
 pub mod session;
 pub mod steps;
+pub mod sweeper;
 pub mod verify;
 pub mod writer;
 

@@ -109,9 +109,25 @@ impl Writer {
         answer.await.unwrap_or(Err(WriteError::Unavailable))
     }
 
+    /// A way to the queue that does not keep the writer's task alive.
+    pub fn downgrade(&self) -> WeakWriter {
+        WeakWriter(self.queue.downgrade())
+    }
+
     /// How many commands are in the queue.
     pub fn waiting(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()
+    }
+}
+
+/// See [`Writer::downgrade`].
+#[derive(Clone)]
+pub struct WeakWriter(mpsc::WeakSender<Queued>);
+
+impl WeakWriter {
+    /// The writer, unless its task is about to end.
+    pub fn upgrade(&self) -> Option<Writer> {
+        self.0.upgrade().map(|queue| Writer { queue })
     }
 }
 

@@ -5,6 +5,7 @@ use super::credentials::{Presented, presented};
 use super::problem::Problem;
 use crate::app::App;
 use crate::ops::metrics::Limited;
+use crate::read_model::digest_index::Use;
 use axum::extract::FromRequestParts;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Command};
@@ -36,6 +37,8 @@ pub struct Caller {
     pub role: Role,
     /// What the token was narrowed to.
     pub scopes: Arc<Scopes>,
+    /// Its use, which counts once the scope was accepted too.
+    used: Use,
     /// The request's id.
     pub request_id: Uuid,
 }
@@ -44,6 +47,12 @@ pub struct Caller {
 pub struct AnyCaller(pub Caller);
 
 impl Caller {
+    /// Notes the use of the token.
+    fn used(self, app: &App) -> Self {
+        app.note_use(self.used, None, app.clock.now());
+        self
+    }
+
     /// A command of this caller's.
     pub fn command(&self, action: Action) -> Command {
         Command {
@@ -55,7 +64,7 @@ impl Caller {
     }
 }
 
-/// Finds out who presents this token.
+/// Finds out who presents this token. It is used once its scope is accepted too ([`Caller::used`]).
 ///
 /// # Errors
 /// 401 for what is held and says no; 503 for what cannot be judged now.
@@ -72,10 +81,13 @@ fn authenticate(parts: &Parts, app: &App) -> Result<Caller, Problem> {
             ));
         }
     };
-    let fresh = app.is_fresh();
-    let Some(found) = app.index.find(&Digest::of(secret), app.clock.now()) else {
+    let (fresh, now) = (app.is_fresh(), app.clock.now());
+    let Some(found) = app.index.find(&Digest::of(secret), now) else {
         return Err(if fresh { Problem::unauthenticated() } else { Problem::unavailable() });
     };
+    if found.has_ended {
+        app.note_ended_use(found.token, None, now);
+    }
     let user = found
         .user
         .filter(|_| found.kind == Kind::Personal && found.works)
@@ -96,7 +108,6 @@ fn authenticate(parts: &Parts, app: &App) -> Result<Caller, Problem> {
         app.metrics.rate_limited(Limited::Credential);
         Problem::too_many(wait)
     })?;
-    app.note_use(found.used());
     let actor = Actor::Token { token_id: found.token, generation: found.generation, user_id: user };
     let request_id = parts.extensions.get::<super::RequestId>().map_or_else(|| app.clock.uuid(), |id| id.0);
     Ok(Caller {
@@ -106,6 +117,7 @@ fn authenticate(parts: &Parts, app: &App) -> Result<Caller, Problem> {
         generation: found.generation,
         organization,
         role,
+        used: found.used(),
         scopes: found.scopes,
         request_id,
     })
@@ -129,7 +141,10 @@ impl FromRequestParts<App> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let caller = authenticate(parts, app)?;
         let needed = if matches!(parts.method, Method::GET | Method::HEAD) { READ } else { WRITE };
-        if caller.scopes.has(needed) { Ok(caller) } else { Err(Refusal::InsufficientScope(needed).into()) }
+        if !caller.scopes.has(needed) {
+            return Err(Refusal::InsufficientScope(needed).into());
+        }
+        Ok(caller.used(app))
     }
 }
 
@@ -137,6 +152,6 @@ impl FromRequestParts<App> for AnyCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        authenticate(parts, app).map(Self)
+        authenticate(parts, app).map(|caller| Self(caller.used(app)))
     }
 }

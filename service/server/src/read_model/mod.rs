@@ -5,3 +5,4 @@ pub mod digest_index;
 pub mod freshness;
 pub mod lists;
 pub mod tables;
+pub mod usage;

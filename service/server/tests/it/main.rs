@@ -8,6 +8,8 @@ mod canaries;
 mod clocks;
 mod disconnects;
 mod edge;
+mod edits;
+mod expiry;
 mod faults;
 mod lists;
 mod oauth;
@@ -18,6 +20,7 @@ mod queue;
 mod readme;
 mod support;
 mod tokens;
+mod usage;
 mod verify;
 mod whole;
 

@@ -95,11 +95,14 @@ async fn introspected(app: &App, request: Request) -> Result<Response, OauthErro
     match found {
         Introspected::Active(_) | Introspected::NotHeld if !app.is_fresh() => Err(UNAVAILABLE),
         Introspected::Active(used) => {
-            app.note_use(used);
+            app.note_use(used, Some(client.gateway), now);
             app.metrics.introspection(Outcome::Active);
             Ok(json(StatusCode::OK, answer))
         }
-        Introspected::Inactive | Introspected::NotHeld => {
+        Introspected::Inactive | Introspected::Ended(_) | Introspected::NotHeld => {
+            if let Introspected::Ended(token) = found {
+                app.note_ended_use(token, Some(client.gateway), now);
+            }
             app.metrics.introspection(Outcome::Inactive);
             Ok(json(StatusCode::OK, INACTIVE.as_bytes().to_vec()))
         }

@@ -2,7 +2,7 @@
 
 use super::record::{Record, own, tag, value};
 use super::tokens::{
-    checked_note, checked_reason, checked_scopes, idempotency, instant, not_repeated, shown, token_id,
+    InstantText, checked_note, checked_reason, checked_scopes, idempotency, not_repeated, shown, token_id,
 };
 use crate::app::App;
 use crate::event_log::batch::Outcome;
@@ -42,11 +42,11 @@ pub struct Change {
     #[serde(default, deserialize_with = "present")]
     scopes: Option<Vec<String>>,
     #[serde(default, deserialize_with = "nullable")]
-    expires_at: Option<Option<String>>,
+    expires_at: Option<Option<InstantText>>,
 }
 
-fn nullable_instant(field: Option<Option<String>>) -> Result<Option<Option<Timestamp>>, Problem> {
-    field.map(|inner| inner.map(|text| instant("expires_at", &text)).transpose()).transpose()
+fn nullable_instant(field: Option<Option<InstantText>>) -> Result<Option<Option<Timestamp>>, Problem> {
+    field.map(|inner| inner.map(|text| text.instant("expires_at")).transpose()).transpose()
 }
 
 /// The version that `If-Match` names. A tag that is none of ours matches nothing.
@@ -159,7 +159,7 @@ pub async fn enable(
 #[serde(deny_unknown_fields)]
 pub struct RotateBody {
     #[serde(default, deserialize_with = "nullable")]
-    expires_at: Option<Option<String>>,
+    expires_at: Option<Option<InstantText>>,
     #[serde(default)]
     overlap: Option<OverlapBody>,
 }

@@ -20,6 +20,7 @@ use counterfoil_domain::token::issue::IssuePersonal;
 use counterfoil_domain::token::{Kind, Reason};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
 
 /// Longest note, in characters.
@@ -32,7 +33,7 @@ pub struct Issue {
     #[serde(default)]
     note: Option<String>,
     #[serde(default)]
-    expires_at: Option<String>,
+    expires_at: Option<InstantText>,
     #[serde(default)]
     scopes: Option<Vec<String>>,
 }
@@ -57,7 +58,7 @@ pub async fn issue(
         digest: plaintext.digest(),
         hint,
         scopes: scopes.map(checked_scopes).transpose()?,
-        expires_at: expires_at.map(|text| instant("expires_at", &text)).transpose()?,
+        expires_at: expires_at.map(|text| text.instant("expires_at")).transpose()?,
         note: note.clone(),
     });
     let reply = app.writer.write(caller.command(action), key).await?;
@@ -146,6 +147,26 @@ pub async fn delete_all(
 /// An id of a path. What is none is not found, like what is nobody's.
 pub(super) fn token_id(text: &str) -> Result<TokenId, Problem> {
     text.parse().map_err(|_| Problem::not_found())
+}
+
+/// An instant of a JSON body. What is no text is no instant either, and gets the same refusal, which names the field.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub enum InstantText {
+    /// To be parsed.
+    Text(String),
+    /// A number or worse.
+    Other(IgnoredAny),
+}
+
+impl InstantText {
+    /// The instant.
+    pub(super) fn instant(&self, field: &str) -> Result<Timestamp, Problem> {
+        match self {
+            Self::Text(text) => instant(field, text),
+            Self::Other(_) => instant(field, ""),
+        }
+    }
 }
 
 /// An instant of a field.

@@ -32,7 +32,7 @@ impl Place {
 #[derive(Default)]
 pub(crate) struct ByToken {
     present: HashTable<Place>,
-    /// The earlier digest of the few tokens that are in an overlap.
+    /// The earlier digest of the tokens that were rotated.
     earlier: HashMap<TokenId, Digest>,
 }
 

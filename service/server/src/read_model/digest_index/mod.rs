@@ -3,9 +3,9 @@
 //! **Who may call at once.** Readers from any thread. One writer, the applier, which alone calls the `put_…`
 //! functions.
 //!
-//! **What is in it.** One record for every digest that works: a standing token's present plaintext, and during an
-//! overlap its earlier one. A disabled token is there with its flag, so that its inactivity is known and not
-//! guessed. Ended tokens are not.
+//! **What is in it.** One record for every standing token's present plaintext, and one for its earlier plaintext,
+//! if it was rotated: after the overlap that one stays as a tombstone, so that its use can be counted. A disabled token is there
+//! with its flag, so that its inactivity is known and not guessed. Ended tokens are not.
 //!
 //! **Order of changes.** A token's new digest is inserted before its old one is removed, so no plaintext that works
 //! is ever absent in between. Records lie in 128 shards with a lock each, so that a growing table holds up a 128th of
@@ -102,8 +102,9 @@ impl DigestIndex {
             Owner::Gateway(id) => directory.gateway_number(id),
         };
         let profile = directory.profile_number(token.kind, token.home, &token.scopes);
-        let earlier = token.previous.as_ref().filter(|previous| previous.ended.is_none());
-        let awaits_first_use = earlier.is_some_and(|previous| previous.until_used);
+        let earlier = token.previous.as_ref();
+        let awaits_first_use =
+            earlier.is_some_and(|previous| previous.until_used && previous.ended.is_none());
         let present = Record {
             digest: token.digest,
             id: token.id,
@@ -117,8 +118,11 @@ impl DigestIndex {
         let mut records = vec![present];
         records.extend(earlier.map(|previous| Record {
             digest: previous.digest,
-            ends_at: present.ends_at.min(previous.ends_at.micros()),
-            marks: Marks::new(previous.generation, token.disabled, false),
+            ends_at: match previous.ended {
+                None => present.ends_at.min(previous.ends_at.micros()),
+                Some(_) => i64::MIN,
+            },
+            marks: Marks::new(previous.generation, token.disabled, false).earlier(),
             ..present
         }));
         records
@@ -145,7 +149,7 @@ impl DigestIndex {
         read(&self.shards[Self::shard_of(hash)]).get(hash, digest)
     }
 
-    /// How many digests work.
+    /// How many digests it holds.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| read(shard).len()).sum()
     }

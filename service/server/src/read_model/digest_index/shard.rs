@@ -23,12 +23,13 @@ pub(crate) struct Record {
     pub(crate) marks: Marks,
 }
 
-/// Which of its token's plaintexts a record is for, with two flags, in one word.
+/// Which of its token's plaintexts a record is for, with three flags, in one word.
 #[derive(Clone, Copy)]
 pub(crate) struct Marks(u32);
 
 const DISABLED: u32 = 1 << 31;
 const AWAITS_FIRST_USE: u32 = 1 << 30;
+const EARLIER: u32 = 1 << 29;
 
 impl Marks {
     pub(crate) fn new(generation: u32, disabled: bool, awaits_first_use: bool) -> Self {
@@ -36,9 +37,18 @@ impl Marks {
         Self(generation | flag(disabled, DISABLED) | flag(awaits_first_use, AWAITS_FIRST_USE))
     }
 
+    /// Marks the plaintext as one before the present one.
+    pub(crate) fn earlier(self) -> Self {
+        Self(self.0 | EARLIER)
+    }
+
     /// Which of the token's plaintexts this is.
     pub(crate) fn generation(self) -> u32 {
-        self.0 & !(DISABLED | AWAITS_FIRST_USE)
+        self.0 & !(DISABLED | AWAITS_FIRST_USE | EARLIER)
+    }
+
+    fn is_earlier(self) -> bool {
+        self.0 & EARLIER != 0
     }
 
     fn disabled(self) -> bool {
@@ -55,6 +65,11 @@ impl Record {
     /// Whether the plaintext works at `now`, apart from what its owner's place says.
     pub(crate) fn works(&self, now: Timestamp) -> bool {
         !self.marks.disabled() && now.micros() < self.ends_at
+    }
+
+    /// Whether this is an earlier plaintext of a standing token that works no more.
+    pub(crate) fn has_ended(&self, now: Timestamp) -> bool {
+        self.marks.is_earlier() && !self.works(now)
     }
 }
 

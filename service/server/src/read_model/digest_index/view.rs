@@ -28,6 +28,8 @@ pub enum Introspected {
     Active(Use),
     /// A record is held, and it says no.
     Inactive,
+    /// A record is held of an earlier plaintext of this token that has ended: inactive, and worth a note.
+    Ended(TokenId),
     /// Nothing is held: the token may have been issued elsewhere a moment ago.
     NotHeld,
 }
@@ -64,6 +66,8 @@ pub struct Presented {
     pub since: Seq,
     /// Whether it works at the instant that was asked about.
     pub works: bool,
+    /// Whether it is an earlier plaintext of a standing token, and works no more.
+    pub has_ended: bool,
     /// Whether its first use ends the plaintext before it.
     pub awaits_first_use: bool,
 }
@@ -96,6 +100,7 @@ impl DigestIndex {
             scopes: profile.scopes.clone(),
             since: record.since,
             works: record.works(now),
+            has_ended: record.has_ended(now),
             awaits_first_use: record.marks.awaits_first_use(),
         })
     }
@@ -150,7 +155,13 @@ impl DigestIndex {
         let Some(role) = directory.role(user, client.organization, record.since) else {
             return Introspected::Inactive;
         };
-        if !record.works(now) || !directory.sees(client.gateway, profile.kind) {
+        if !directory.sees(client.gateway, profile.kind) {
+            return Introspected::Inactive;
+        }
+        if record.has_ended(now) {
+            return Introspected::Ended(record.id);
+        }
+        if !record.works(now) {
             return Introspected::Inactive;
         }
         let mut ids = [[0; 36]; 3];

@@ -1,0 +1,153 @@
+//! The sweeper: it has the expiry of tokens recorded, and deletes what is kept for a time only.
+//!
+//! Nothing depends on it: a token is inactive from its expiry on, by the clock, and the writer records the expiry of
+//! whatever a command needs. The sweeper asks the database what is due, by an index, again and again. It never sleeps
+//! until an instant, so that no expiry is too far away to be waited for.
+//!
+//! **Two clocks must agree.** What is asked for is due by the database's clock and by the node's, and the writer judges
+//! both again. While it does not trust them it refuses the sweeper's command, and then nothing is deleted either.
+//!
+//! **Behind everything else.** A command names at most 200 tokens, and waits in the writer until nothing else does, or for 250
+//! ms.
+
+use super::writer::{WeakWriter, WriteError};
+use crate::clock::Clock;
+use counterfoil_domain::actor::Actor;
+use counterfoil_domain::command::{Action, Command};
+use counterfoil_domain::ids::{OrganizationId, TokenId};
+use sqlx::PgPool;
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Tokens in one command.
+const MOST: usize = 200;
+/// How often it looks.
+const EVERY: Duration = Duration::from_millis(500);
+/// How long it leaves off after a failure.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// How often what is kept for a time only is deleted.
+const TIDY: Duration = Duration::from_secs(60);
+/// Rows that one statement deletes, so that none holds locks for long.
+const ROWS: u64 = 500;
+
+/// See the module. It does not keep the writer alive.
+pub struct Sweeper {
+    /// Where expiries are recorded.
+    pub writer: WeakWriter,
+    /// Reads of what is due.
+    pub pool: PgPool,
+    /// The node's clock.
+    pub clock: Clock,
+}
+
+/// Why a sweep did not happen.
+#[derive(Debug, thiserror::Error)]
+enum SweepError {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("the writer has ended")]
+    NoWriter,
+}
+
+impl Sweeper {
+    /// Sweeps until `stop` is gone.
+    pub async fn run(self, mut stop: watch::Receiver<()>) {
+        let (mut tidied, mut failing) = (None::<Instant>, false);
+        loop {
+            let mut done = self.sweep().await;
+            if done.is_ok() && tidied.is_none_or(|at| at.elapsed() >= TIDY) {
+                done = self.tidy().await.and(done);
+                tidied = Some(Instant::now());
+            }
+            let pause = match &done {
+                Ok(MOST) => Duration::ZERO,
+                Ok(_) => EVERY,
+                Err(_) => AFTER_FAILURE,
+            };
+            if let Err(error) = done.inspect(|_| failing = false)
+                && !std::mem::replace(&mut failing, true)
+            {
+                tracing::warn!(%error, "expiries could not be recorded; they are tried again");
+            }
+            tokio::select! {
+                biased;
+                _ = stop.changed() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Has the expiry of what is due recorded, and says of how many.
+    async fn sweep(&self) -> Result<usize, SweepError> {
+        let sql = "SELECT id FROM tokens
+            WHERE ended_seq IS NULL AND expires_at IS NOT NULL AND expires_at <= LEAST(statement_timestamp(), $1)
+            ORDER BY expires_at, id LIMIT $2";
+        let query = sqlx::query_scalar(sql).bind(self.now()).bind(MOST as i64);
+        let due: Vec<Uuid> = query.fetch_all(&self.pool).await?;
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let count = due.len();
+        let swept = self.write(due.into_iter().map(TokenId).collect()).await?;
+        Ok(if swept { count } else { 0 })
+    }
+
+    /// Whether the writer took the command. It refuses it while it does not trust the clocks.
+    async fn write(&self, tokens: Vec<TokenId>) -> Result<bool, SweepError> {
+        let writer = self.writer.upgrade().ok_or(SweepError::NoWriter)?;
+        let command = Command {
+            actor: Actor::System,
+            request_id: self.clock.uuid(),
+            // Tokens of any organization: each event says which.
+            organization: OrganizationId(Uuid::nil()),
+            action: Action::Sweep { tokens },
+        };
+        match writer.write(command, None).await {
+            Ok(_) => Ok(true),
+            Err(WriteError::Refused(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes idempotency keys after their day, and sessions that are over.
+    async fn tidy(&self) -> Result<(), SweepError> {
+        let now = self.now();
+        // An empty sweep asks whether the clocks are trusted: nothing ends by a clock that is wrong.
+        if !self.write(Vec::new()).await? {
+            return Ok(());
+        }
+        // The condition is there twice: a key that a request took over meanwhile is a new one.
+        self.delete(
+            "DELETE FROM idempotency_keys WHERE created_at <= LEAST(statement_timestamp(), $1) - interval '24 hours'
+                AND key IN (SELECT key FROM idempotency_keys
+                    WHERE created_at <= LEAST(statement_timestamp(), $1) - interval '24 hours'
+                    ORDER BY created_at LIMIT $2)",
+            now,
+        )
+        .await?;
+        self.delete(
+            "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions
+                WHERE expires_at <= LEAST(statement_timestamp(), $1) ORDER BY expires_at LIMIT $2)",
+            now,
+        )
+        .await
+    }
+
+    async fn delete(&self, sql: &'static str, now: OffsetDateTime) -> Result<(), SweepError> {
+        loop {
+            let deleted = sqlx::query(sql).bind(now).bind(ROWS as i64).execute(&self.pool).await?;
+            if deleted.rows_affected() < ROWS {
+                return Ok(());
+            }
+        }
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        self.clock.now().to_offset_date_time()
+    }
+}

@@ -1,0 +1,294 @@
+//! When a token was last used, through which gateway, and how often.
+//!
+//! A use is a request that the token was good enough for: an introspection that was answered "active", or a call to
+//! this service whose credential and scope were accepted. What fails is none, at every door. The use of a plaintext
+//! after its end is counted apart: somebody still has the old key.
+//!
+//! **Lossy by design.** Uses are added up in memory and written every two seconds, at a clean stop once more; a crash
+//! loses the last of them. A flush writes a bounded number of tokens, and a bounded number waits: when hundreds of
+//! thousands of different ones are used within minutes, some are written minutes late, and some uses are not counted.
+//! The request path pays for a lock of a 64th of the table that is held for a map access, and waits for nothing.
+//!
+//! **Never backwards.** A later use is never overwritten by an earlier one, whoever writes it first. Only an instant
+//! that lies in the future by the database's clock is put right: a clock was wrong then.
+
+use super::tables::to_sql;
+use counterfoil_domain::ids::{GatewayId, TokenId};
+use counterfoil_domain::timestamp::Timestamp;
+use sqlx::PgPool;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often what was noted is written.
+pub const EVERY: Duration = Duration::from_secs(2);
+const SHARDS: usize = 64;
+/// Tokens that may wait in one shard. The uses of what comes on top are not counted.
+const WAITING: usize = 4096;
+/// A flush goes on to another shard while it has fewer tokens than this.
+const FLUSH: usize = 2000;
+
+/// Which plaintext of a token was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Used {
+    /// One that works.
+    Working,
+    /// An earlier one, after its end.
+    Ended,
+}
+
+/// Uses of one plaintext: the last, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tally {
+    at: Timestamp,
+    by: Option<GatewayId>,
+    count: u32,
+}
+
+impl Tally {
+    /// Adds uses. Of one instant, the one that was noted first is the last use: any would do.
+    fn add(&mut self, other: Self) {
+        self.count = self.count.saturating_add(other.count);
+        if other.at > self.at {
+            (self.at, self.by) = (other.at, other.by);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Shard {
+    working: HashMap<TokenId, Tally>,
+    ended: HashMap<TokenId, Tally>,
+}
+
+impl Shard {
+    fn add(&mut self, used: Used, token: TokenId, tally: Tally) {
+        let map = match used {
+            Used::Working => &mut self.working,
+            Used::Ended => &mut self.ended,
+        };
+        if let Some(known) = map.get_mut(&token) {
+            known.add(tally);
+        } else if map.len() < WAITING {
+            map.insert(token, tally);
+        }
+    }
+}
+
+/// Uses that were not written yet.
+pub struct Usage {
+    shards: [Mutex<Shard>; SHARDS],
+    place: RandomState,
+    /// The shard at which the next flush begins. Whoever flushes moves it.
+    next: AtomicUsize,
+    /// First uses of new plaintexts that the writer was told of and has not answered yet. Few at a time.
+    first: Mutex<HashSet<(TokenId, u32)>>,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            place: RandomState::new(),
+            next: AtomicUsize::new(0),
+            first: Mutex::default(),
+        }
+    }
+}
+
+/// Tokens with their uses, to be written.
+type Taken = BTreeMap<TokenId, (Option<Tally>, Option<Tally>)>;
+
+impl Usage {
+    fn shard(&self, token: TokenId) -> MutexGuard<'_, Shard> {
+        let at = self.place.hash_one(token) as usize % SHARDS;
+        lock(&self.shards[at])
+    }
+
+    /// Notes one use. Called on the request path.
+    pub fn note(&self, used: Used, token: TokenId, by: Option<GatewayId>, at: Timestamp) {
+        self.shard(token).add(used, token, Tally { at, by, count: 1 });
+    }
+
+    /// Whether a use is the one that the writer is to be told of: one of many is enough.
+    pub fn is_first(&self, token: TokenId, generation: u32) -> bool {
+        lock(&self.first).insert((token, generation))
+    }
+
+    /// The writer has answered about the first use.
+    pub fn asked(&self, token: TokenId, generation: u32) {
+        lock(&self.first).remove(&(token, generation));
+    }
+
+    /// Takes whole shards, from the one after the last taken, until there are enough tokens.
+    fn take(&self, enough: usize) -> Taken {
+        let mut taken = Taken::new();
+        for _ in 0..SHARDS {
+            if taken.len() >= enough {
+                break;
+            }
+            let at = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            let Shard { working, ended } = std::mem::take(&mut *lock(&self.shards[at]));
+            for (token, tally) in working {
+                taken.entry(token).or_default().0 = Some(tally);
+            }
+            for (token, tally) in ended {
+                taken.entry(token).or_default().1 = Some(tally);
+            }
+        }
+        taken
+    }
+
+    /// Puts back what could not be written.
+    fn put_back(&self, taken: Taken) {
+        for (token, (working, ended)) in taken {
+            let mut shard = self.shard(token);
+            working.into_iter().for_each(|tally| shard.add(Used::Working, token, tally));
+            ended.into_iter().for_each(|tally| shard.add(Used::Ended, token, tally));
+        }
+    }
+
+    /// Writes what was noted, as far as one flush goes. Says whether anything was there.
+    async fn flush(&self, pool: &PgPool) -> Result<bool, sqlx::Error> {
+        let taken = self.take(FLUSH);
+        if taken.is_empty() {
+            return Ok(false);
+        }
+        match write(pool, &taken).await {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                self.put_back(taken);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes what is noted, every two seconds until `stop` is gone, and then the rest.
+    pub async fn keep_written(self: Arc<Self>, pool: PgPool, mut stop: watch::Receiver<()>) {
+        let mut failing = false;
+        loop {
+            let stopped = tokio::select! {
+                _ = stop.changed() => true,
+                () = tokio::time::sleep(EVERY) => false,
+            };
+            let mut flushed = self.flush(&pool).await;
+            while stopped && matches!(flushed, Ok(true)) {
+                flushed = self.flush(&pool).await;
+            }
+            // An outage is told once, not every two seconds.
+            if let Err(error) = flushed.as_ref().inspect(|_| failing = false)
+                && !std::mem::replace(&mut failing, true)
+            {
+                tracing::warn!(%error, "uses of tokens could not be written; they are kept and tried again");
+            }
+            if stopped {
+                return;
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic under the lock leaves counts behind, which are whole at any time.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Rows are written in the order of their ids, so that two nodes never wait for each other.
+async fn write(pool: &PgPool, taken: &Taken) -> Result<(), sqlx::Error> {
+    // What lies in the future by the database's clock is no last use.
+    let sql = "INSERT INTO token_usage AS u
+            (token_id, last_used_at, last_used_by, uses, ended_last_used_at, ended_last_used_by, ended_uses)
+        SELECT id, CASE WHEN at IS NOT NULL THEN LEAST(at, statement_timestamp()) END, by, uses,
+            CASE WHEN ended_at IS NOT NULL THEN LEAST(ended_at, statement_timestamp()) END, ended_by, ended_uses
+        FROM UNNEST($1::uuid[], $2::timestamptz[], $3::uuid[], $4::bigint[], $5::timestamptz[], $6::uuid[], $7::bigint[])
+            AS taken (id, at, by, uses, ended_at, ended_by, ended_uses)
+        ON CONFLICT (token_id) DO UPDATE SET
+            last_used_at = CASE WHEN u.last_used_at BETWEEN excluded.last_used_at AND statement_timestamp()
+                THEN u.last_used_at ELSE COALESCE(excluded.last_used_at, u.last_used_at) END,
+            last_used_by = CASE WHEN u.last_used_at BETWEEN excluded.last_used_at AND statement_timestamp()
+                OR excluded.last_used_at IS NULL THEN u.last_used_by ELSE excluded.last_used_by END,
+            uses = u.uses + excluded.uses,
+            ended_last_used_at = CASE
+                WHEN u.ended_last_used_at BETWEEN excluded.ended_last_used_at AND statement_timestamp()
+                THEN u.ended_last_used_at ELSE COALESCE(excluded.ended_last_used_at, u.ended_last_used_at) END,
+            ended_last_used_by = CASE
+                WHEN u.ended_last_used_at BETWEEN excluded.ended_last_used_at AND statement_timestamp()
+                OR excluded.ended_last_used_at IS NULL THEN u.ended_last_used_by ELSE excluded.ended_last_used_by END,
+            ended_uses = u.ended_uses + excluded.ended_uses";
+    let working = || taken.values().map(|(working, _)| *working);
+    let ended = || taken.values().map(|(_, ended)| *ended);
+    sqlx::query(sql)
+        .bind(taken.keys().map(|token| token.0).collect::<Vec<_>>())
+        .bind(working().map(at).collect::<Vec<_>>())
+        .bind(working().map(by).collect::<Vec<_>>())
+        .bind(working().map(count).collect::<Vec<_>>())
+        .bind(ended().map(at).collect::<Vec<_>>())
+        .bind(ended().map(by).collect::<Vec<_>>())
+        .bind(ended().map(count).collect::<Vec<_>>())
+        .execute(pool)
+        .await
+        .map(drop)
+}
+
+fn at(tally: Option<Tally>) -> Option<time::OffsetDateTime> {
+    tally.map(|tally| to_sql(tally.at))
+}
+
+fn by(tally: Option<Tally>) -> Option<uuid::Uuid> {
+    tally.and_then(|tally| tally.by).map(|by| by.0)
+}
+
+fn count(tally: Option<Tally>) -> i64 {
+    tally.map_or(0, |tally| tally.count.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_micros(micros)
+    }
+
+    #[test]
+    fn uses_add_up_and_the_latest_counts_whatever_the_order() {
+        let usage = Usage::default();
+        let (token, first, second) =
+            (TokenId(Uuid::from_u128(1)), GatewayId(Uuid::from_u128(2)), GatewayId(Uuid::from_u128(3)));
+        usage.note(Used::Working, token, Some(second), at(20));
+        usage.note(Used::Working, token, Some(first), at(10));
+        usage.note(Used::Ended, token, Some(first), at(30));
+        let taken = usage.take(usize::MAX);
+        let working = Tally { at: at(20), by: Some(second), count: 2 };
+        let ended = Tally { at: at(30), by: Some(first), count: 1 };
+        assert_eq!(taken, Taken::from([(token, (Some(working), Some(ended)))]));
+        assert!(usage.take(usize::MAX).is_empty());
+        // What could not be written is there again, with what came meanwhile.
+        usage.note(Used::Working, token, None, at(15));
+        usage.put_back(taken);
+        assert_eq!(usage.take(usize::MAX)[&token].0, Some(Tally { count: 3, ..working }));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_nothing_waits_for_ever() {
+        let usage = Usage::default();
+        for token in 0..400_000 {
+            usage.note(Used::Working, TokenId(Uuid::from_u128(token)), None, at(1));
+        }
+        let (mut rounds, mut written) = (0, 0);
+        loop {
+            let taken = usage.take(FLUSH);
+            if taken.is_empty() {
+                break;
+            }
+            assert!(taken.len() < FLUSH + 2 * WAITING);
+            (rounds, written) = (rounds + 1, written + taken.len());
+        }
+        assert_eq!(written, SHARDS * WAITING);
+        assert!(rounds <= SHARDS);
+    }
+}

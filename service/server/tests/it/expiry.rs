@@ -1,0 +1,196 @@
+//! Expiry: at its edge, in the log, in the limit, and very far away.
+
+use crate::support::Service;
+use counterfoil::clock::Clock;
+use counterfoil_domain::timestamp::Timestamp;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+const TOKENS: &str = "/v1/user/tokens";
+
+fn now() -> Timestamp {
+    Clock::system().now()
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap()
+}
+
+async fn pass(at: Timestamp) {
+    while now() < at {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until a query counts so many.
+async fn until(service: &Service, sql: &'static str, count: i64) {
+    let started = Instant::now();
+    loop {
+        let found: i64 = sqlx::query_scalar(sql).fetch_one(&service.database.pool).await.unwrap();
+        if found == count {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(15), "{found} of {count}: {sql}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_after_the_expiry_is_answered_active() {
+    let service = Service::start().await;
+    let end = Timestamp::from_micros(now().micros() + 1_500_000);
+    // The same instant with another offset and in nine digits, of which the last three are cut.
+    let utc = end.to_string();
+    let elsewhere = end.plus_seconds(7200).to_string().replace('Z', "+02:00");
+    let fraction = end.micros().rem_euclid(1_000_000);
+    let nine = format!("{}.{fraction:06}999Z", &utc[..19]);
+    let mut tokens = Vec::new();
+    for spelling in [&utc, &elsewhere, &nine] {
+        let token = service.issue(json!({ "expires_at": spelling, "note": "expiring" })).await;
+        assert_eq!(text(&token, "expires_at"), utc);
+        tokens.push(text(&token, "plaintext").to_string());
+    }
+    let (mut active, mut inactive) = (0, 0);
+    while inactive < 20 {
+        for token in &tokens {
+            let sent = now();
+            let answer = service.introspect(token).await;
+            let came = now();
+            if answer["active"] == true {
+                assert!(sent < end, "sent at {sent}, expired at {end}, answered active");
+                assert!(answer["exp"].as_i64().unwrap() >= sent.unix_seconds(), "{answer}");
+                active += 1;
+            } else {
+                assert!(came >= end, "answered inactive at {came}, before {end}");
+                inactive += 1;
+            }
+        }
+    }
+    assert!(active > 0);
+    // What introspection called inactive is listed so.
+    let path = format!("{TOKENS}?state=expired&search=expiring");
+    let (_, page) = service.call(Method::GET, &path, &service.made.owner.token, None).await;
+    assert_eq!(page["items"].as_array().unwrap().len(), 3);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expired_tokens_free_their_places_and_one_free_place_is_taken_once() {
+    let service = Arc::new(Service::start().await);
+    let owner = service.made.owner.token.clone();
+    let issue = async |body| service.call(Method::POST, TOKENS, &owner, Some(body)).await;
+    // One stood before: the owner's own.
+    let mut lasting = Vec::new();
+    for _ in 0..39 {
+        lasting.push(issue(json!({})).await.1);
+    }
+    let end = now().plus_seconds(2);
+    for _ in 0..10 {
+        assert_eq!(issue(json!({ "expires_at": end.to_string() })).await.0, StatusCode::CREATED);
+    }
+    assert_eq!(issue(json!({})).await.0, StatusCode::CONFLICT);
+    let issued = service.events("token.issued").await;
+    pass(end).await;
+    let mut answers = Vec::new();
+    for _ in 0..15 {
+        answers.push(issue(json!({})).await);
+    }
+    let created = answers.iter().map(|(status, _)| *status == StatusCode::CREATED).collect::<Vec<_>>();
+    assert_eq!(created, [[true; 10].as_slice(), &[false; 5]].concat());
+    let (_, refused) = &answers[14];
+    assert_eq!(refused["type"], "/problems/token-limit");
+    assert!(text(refused, "detail").contains("50"), "{refused}");
+    for token in &lasting {
+        assert_eq!(service.introspect(text(token, "plaintext")).await["active"], true);
+    }
+    // In the log each place was freed before it was taken.
+    let sql = "SELECT count(*) FROM (SELECT seq, sum(CASE type WHEN 'token.issued' THEN 1 ELSE -1 END)
+            OVER (ORDER BY seq) AS standing FROM events
+            WHERE user_id IS NOT NULL AND type IN ('token.issued', 'token.expired')) s WHERE standing > 50";
+    let over: i64 = sqlx::query_scalar(sql).fetch_one(&service.database.pool).await.unwrap();
+    assert_eq!((over, service.events("token.expired").await), (0, 10));
+    assert_eq!(service.events("token.issued").await, issued + 10);
+
+    for token in lasting.iter().take(5) {
+        let path = format!("{TOKENS}/{}", text(token, "id"));
+        assert_eq!(service.call(Method::DELETE, &path, &owner, None).await.0, StatusCode::NO_CONTENT);
+        let mut calls = JoinSet::new();
+        for _ in 0..20 {
+            let (service, owner) = (service.clone(), owner.clone());
+            calls.spawn(async move { service.call(Method::POST, TOKENS, &owner, Some(json!({}))).await.0 });
+        }
+        let answers = calls.join_all().await;
+        assert_eq!(answers.iter().filter(|status| **status == StatusCode::CREATED).count(), 1);
+        assert_eq!(answers.iter().filter(|status| **status == StatusCode::CONFLICT).count(), 19);
+    }
+    let (_, page) = service.call(Method::GET, &format!("{TOKENS}?state=live&limit=100"), &owner, None).await;
+    assert_eq!(page["items"].as_array().unwrap().len(), 50);
+    Arc::into_inner(service).unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_never_comes_holds_up_nothing() {
+    let service = Service::start().await;
+    let owner = service.made.owner.token.clone();
+    let issue =
+        async |at: &str| service.call(Method::POST, TOKENS, &owner, Some(json!({ "expires_at": at }))).await;
+    let mut far = Vec::new();
+    for (at, status) in [
+        ("9999-12-31T23:59:59.999999999Z", 201),
+        ("9999-12-31T23:59:59+23:59", 201),
+        ("9999-12-31T23:59:59-23:59", 400),
+        ("10000-01-01T00:00:00Z", 400),
+        ("+292277-01-01T00:00:00Z", 400),
+        ("2026-12-31T23:59:60Z", 400),
+        ("0001-01-01T00:00:00Z", 422),
+        ("0001-01-01T00:00:00+23:59", 400),
+    ] {
+        let (answered, token) = issue(at).await;
+        assert_eq!(answered.as_u16(), status, "{at}: {token}");
+        far.extend((status == 201).then_some(token));
+    }
+    let end = now().plus_seconds(1);
+    let (_, near) = issue(&end.to_string()).await;
+    // Nobody asks for it: the sweeper records it alone.
+    until(&service, "SELECT count(*) FROM events WHERE type = 'token.expired'", 1).await;
+    let sql = "SELECT record FROM events WHERE type = 'token.expired'";
+    let record: String = sqlx::query_scalar(sql).fetch_one(&service.database.pool).await.unwrap();
+    let record: Value = serde_json::from_str(&record).unwrap();
+    assert_eq!((&record["actor"]["kind"], &record["body"]["id"]), (&json!("system"), &near["id"]));
+    assert!(Timestamp::parse(text(&record, "decided_at")).unwrap() >= end);
+    for token in &far {
+        let answer = service.introspect(text(token, "plaintext")).await;
+        assert_eq!(answer["active"], true);
+        assert!((253_402_214_000..=253_402_300_799).contains(&answer["exp"].as_i64().unwrap()), "{answer}");
+        let path = format!("{TOKENS}/{}", text(token, "id"));
+        assert_eq!(service.call(Method::GET, &path, &owner, None).await.1["expires_at"], token["expires_at"]);
+    }
+    let (_, page) = service.call(Method::GET, &format!("{TOKENS}?sort=expires&limit=2"), &owner, None).await;
+    assert_eq!(text(&page["items"][0], "expires_at"), "9999-12-31T23:59:59.999999Z");
+    assert_eq!(page["items"][1]["id"], far[1]["id"]);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_one_command_of_due_tokens_is_recorded() {
+    let service = Service::start().await;
+    // Rows as a long stop leaves them: many users' tokens that became due meanwhile.
+    let sql = "INSERT INTO users (id, email_id, email_commitment, memberships, password_set, seq)
+        SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, gen_random_uuid(), '\\x00'::bytea || decode(repeat('00', 31), 'hex'), '{}', 0, 1
+        FROM generate_series(1, 25) n";
+    sqlx::query(sql).execute(&service.database.pool).await.unwrap();
+    let sql = "WITH made AS (INSERT INTO tokens (id, kind, user_id, home, digest, hint, generation, scopes, expires_at, since, issued_at,
+            issued_seq, disabled, slot, seq)
+        SELECT gen_random_uuid(), 'personal', ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, gen_random_uuid(),
+            decode(lpad(to_hex(n * 100 + slot), 64, '0'), 'hex'), 'cf_pat_0000', 1, 'read', now() - interval '1 second', 1, now(), 1, false, slot, 1
+        FROM generate_series(1, 25) n, generate_series(0, 19) slot RETURNING id, user_id, slot, digest),
+        slots AS (INSERT INTO claimed_slots (user_id, slot, token_id) SELECT user_id, slot, id FROM made)
+        INSERT INTO claimed_digests (digest, token_id) SELECT digest, id FROM made";
+    sqlx::query(sql).execute(&service.database.pool).await.unwrap();
+    until(&service, "SELECT count(*) FROM events WHERE type = 'token.expired'", 500).await;
+    until(&service, "SELECT count(*) FROM tokens WHERE expires_at < now() AND ended_seq IS NULL", 0).await;
+    service.stop().await;
+}
