@@ -98,6 +98,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         }
         let value =
             serde_json::from_slice(text).map_err(|error| Problem::malformed("body", explain(&error)))?;
+        // Fields have names: serde would also take them from an array, by place.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Problem::malformed("body", "The body is a JSON object."));
+        }
         Ok(Self { value, bytes })
     }
 }

@@ -108,7 +108,7 @@ impl Raw {
             .collect();
         let mut answer = Answer { status, headers, body: String::new() };
         let length = answer.header("content-length").map(|length| length.parse().unwrap());
-        let length = if to_head || status < 200 { Some(0) } else { length };
+        let length = if to_head || status < 200 || status == 204 { Some(0) } else { length };
         while length.is_none_or(|length: usize| self.came.len() < length) && self.more().await {}
         let length = length.unwrap_or(self.came.len()).min(self.came.len());
         answer.body = String::from_utf8(self.came.drain(..length).collect()).unwrap();
