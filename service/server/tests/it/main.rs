@@ -18,6 +18,7 @@ mod people;
 mod private_postgres;
 mod queue;
 mod readme;
+mod restart;
 mod support;
 mod tokens;
 mod usage;

@@ -30,26 +30,53 @@ fn command(directory: &Scratch) -> Command {
     command
 }
 
+/// Starts `serve`, and collects what it writes to standard error.
+fn serve(directory: &Scratch, environment: &[(&str, &str)]) -> (Child, Arc<Mutex<Vec<String>>>) {
+    let mut command = command(directory);
+    command.arg("serve").envs(environment.iter().copied()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let (written, errors) = (lines.clone(), child.stderr.take().unwrap());
+    std::thread::spawn(move || {
+        for line in BufReader::new(errors).lines().map_while(Result::ok) {
+            written.lock().unwrap().push(line);
+        }
+    });
+    (child, lines)
+}
+
 impl Program {
     /// Starts it and makes an organization beside it.
     pub(crate) fn start() -> Self {
+        Self::start_in(&[])
+    }
+
+    /// The same, in an environment.
+    pub(crate) fn start_in(environment: &[(&str, &str)]) -> Self {
         let directory = Scratch::new();
-        let mut child = command(&directory).arg("serve").stderr(Stdio::piped()).spawn().unwrap();
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (written, errors) = (lines.clone(), child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for line in BufReader::new(errors).lines().map_while(Result::ok) {
-                written.lock().unwrap().push(line);
-            }
-        });
+        let (child, lines) = serve(&directory, environment);
         let (base, metrics) = (String::new(), String::new());
         let mut program = Self { base, metrics, made: Value::Null, child, lines, _directory: directory };
-        program.base = program.line_after("serving on ");
-        program.metrics = program.line_after("metrics on ");
+        program.find_out();
         let init = ["init", "--organization", "acme", "--owner", "owner@example.com", "--json"];
         let made = command(&program._directory).args(init).output().unwrap();
         program.made = serde_json::from_slice(&made.stdout).unwrap();
         program
+    }
+
+    /// Waits until it has said where it listens.
+    fn find_out(&mut self) {
+        self.base = self.line_after("serving on ");
+        self.metrics = self.line_after("metrics on ");
+    }
+
+    /// Ends it by a signal and starts it again on the same data, in an environment.
+    pub(crate) fn restart(&mut self, signal: Signal, environment: &[(&str, &str)]) {
+        self.signal(signal);
+        let ended = self.ended_within(Duration::from_secs(30)).unwrap();
+        assert_eq!(ended.success(), signal != Signal::SIGKILL, "{ended}: {:?}", self.lines());
+        (self.child, self.lines) = serve(&self._directory, environment);
+        self.find_out();
     }
 
     /// What stands after some words, once a line with them was written.
