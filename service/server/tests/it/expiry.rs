@@ -1,7 +1,10 @@
 //! Expiry: at its edge, in the log, in the limit, and very far away.
 
-use crate::support::Service;
+use crate::support::{Scratch, Service};
+use counterfoil::app::App;
 use counterfoil::clock::Clock;
+use counterfoil::config::Config;
+use counterfoil::postgres::connect::Database;
 use counterfoil_domain::timestamp::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -26,10 +29,10 @@ async fn pass(at: Timestamp) {
 }
 
 /// Waits until a query counts so many.
-async fn until(service: &Service, sql: &'static str, count: i64) {
+async fn until(database: &Database, sql: &'static str, count: i64) {
     let started = Instant::now();
     loop {
-        let found: i64 = sqlx::query_scalar(sql).fetch_one(&service.database.pool).await.unwrap();
+        let found: i64 = sqlx::query_scalar(sql).fetch_one(&database.pool).await.unwrap();
         if found == count {
             return;
         }
@@ -155,7 +158,7 @@ async fn what_never_comes_holds_up_nothing() {
     let end = now().plus_seconds(1);
     let (_, near) = issue(&end.to_string()).await;
     // Nobody asks for it: the sweeper records it alone.
-    until(&service, "SELECT count(*) FROM events WHERE type = 'token.expired'", 1).await;
+    until(&service.database, "SELECT count(*) FROM events WHERE type = 'token.expired'", 1).await;
     let sql = "SELECT record FROM events WHERE type = 'token.expired'";
     let record: String = sqlx::query_scalar(sql).fetch_one(&service.database.pool).await.unwrap();
     let record: Value = serde_json::from_str(&record).unwrap();
@@ -190,7 +193,35 @@ async fn more_than_one_command_of_due_tokens_is_recorded() {
         slots AS (INSERT INTO claimed_slots (user_id, slot, token_id) SELECT user_id, slot, id FROM made)
         INSERT INTO claimed_digests (digest, token_id) SELECT digest, id FROM made";
     sqlx::query(sql).execute(&service.database.pool).await.unwrap();
-    until(&service, "SELECT count(*) FROM events WHERE type = 'token.expired'", 500).await;
-    until(&service, "SELECT count(*) FROM tokens WHERE expires_at < now() AND ended_seq IS NULL", 0).await;
+    until(&service.database, "SELECT count(*) FROM events WHERE type = 'token.expired'", 500).await;
+    until(&service.database, "SELECT count(*) FROM tokens WHERE expires_at < now() AND ended_seq IS NULL", 0)
+        .await;
     service.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_kept_for_a_time_goes_and_the_rest_stays() {
+    let data = Scratch::new();
+    let (clock, config) = (Clock::system(), Config::default());
+    let database = Database::open(None, data.path(), &|_| {}).await.unwrap();
+    // More than one statement's worth of each is over; two of each are not.
+    let keys = "INSERT INTO idempotency_keys (key, body, created_at)
+        SELECT sha256(n::text::bytea), sha256('x'), now() - CASE WHEN n <= 1100 THEN interval '24 hours 1 second'
+            ELSE interval '23 hours 59 minutes' END FROM generate_series(1, 1102) n";
+    let sessions = "INSERT INTO sessions SELECT (jsonb_populate_record(NULL::sessions, jsonb_build_object(
+            'id', gen_random_uuid(), 'user_id', gen_random_uuid(), 'organization_id', gen_random_uuid(),
+            'digest', sha256(n::text::bytea),
+            'expires_at', now() + CASE WHEN n <= 1100 THEN interval '-1 second' ELSE interval '1 hour' END))).*
+        FROM generate_series(1, 1102) n";
+    for sql in [keys, sessions] {
+        sqlx::query(sql).execute(&database.pool).await.unwrap();
+    }
+    let (app, task) = App::start(&config, &database, clock, None, &|_| {}).await.unwrap();
+    for sql in ["SELECT count(*) FROM idempotency_keys", "SELECT count(*) FROM sessions"] {
+        until(&database, sql, 2).await;
+    }
+    drop(app);
+    task.await.unwrap();
+    database.pool.close().await;
+    database.private.unwrap().leave(&|_| {}).await.unwrap();
 }
