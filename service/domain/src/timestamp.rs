@@ -50,14 +50,21 @@ impl Timestamp {
     /// is at most 23:59, the date must exist, and there is no leap second (no clock of ours has one).
     /// Lower-case `t` and `z` are taken, as the RFC allows; a blank in place of `T` is not.
     pub fn parse(text: &str) -> Result<Self, NotATimestamp> {
-        parse(text.as_bytes()).ok_or(NotATimestamp)
+        let instant = parse(text.as_bytes()).ok_or(NotATimestamp::Malformed)?;
+        if (FIRST..=LAST).contains(&instant) { Ok(instant) } else { Err(NotATimestamp::OutOfRange) }
     }
 }
 
-/// The text is not a `date-time` of RFC 3339.
+/// Why a text is no instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an RFC 3339 date-time such as 2027-06-01T00:00:00Z")]
-pub struct NotATimestamp;
+pub enum NotATimestamp {
+    /// It is not a `date-time` of RFC 3339.
+    #[error("not an RFC 3339 date-time such as 2027-06-01T00:00:00Z")]
+    Malformed,
+    /// It is one, and its offset leads out of the years that can be written back.
+    #[error("outside of the years 1 to 9999 in UTC")]
+    OutOfRange,
+}
 
 fn digits(bytes: &[u8]) -> Option<u32> {
     bytes.iter().try_fold(0u32, |sum, b| b.is_ascii_digit().then(|| sum * 10 + u32::from(b - b'0')))
@@ -79,8 +86,7 @@ fn parse(text: &[u8]) -> Option<Timestamp> {
     let offset = parse_zone(zone)?;
     // The arithmetic is in 64 bits, so that an offset cannot leave the calendar on the way.
     let utc = OffsetDateTime::new_in_offset(date, time, UtcOffset::UTC);
-    let instant = Timestamp::from_offset_date_time(utc).plus_seconds(-offset);
-    (FIRST..=LAST).contains(&instant).then_some(instant)
+    Some(Timestamp::from_offset_date_time(utc).plus_seconds(-offset))
 }
 
 /// 0001-01-01T00:00:00Z and the last microsecond of 9999: what can be written back in four digits of year.
@@ -184,11 +190,12 @@ mod tests {
             "",
             "1811808000",
             "10000-01-01T00:00:00Z",
-            "9999-12-31T23:59:59-23:59",
-            "0000-01-01T00:00:00Z",
             "٢٠٢٧-06-01T00:00:00Z",
         ] {
-            assert_eq!(Timestamp::parse(text), Err(NotATimestamp), "{text}");
+            assert_eq!(Timestamp::parse(text), Err(NotATimestamp::Malformed), "{text}");
+        }
+        for text in ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+00:01", "0000-12-31T23:59:59Z"] {
+            assert_eq!(Timestamp::parse(text), Err(NotATimestamp::OutOfRange), "{text}");
         }
     }
 

@@ -134,7 +134,7 @@ impl App {
     /// Notes that a plaintext was used: through a gateway, or for a call to this service itself. The first use of a
     /// rotated token's new one asks for the end of the earlier one; the index changes when that is applied.
     pub fn note_use(&self, used: Use, by: Option<GatewayId>, at: Timestamp) {
-        self.usage.note(Used::Working, used.token, by, at);
+        self.count_use(Used::Working, used.token, by, at);
         if used.ends_earlier && self.usage.is_first(used.token, used.generation) {
             self.end_earlier(used);
         }
@@ -143,7 +143,13 @@ impl App {
     /// Notes that a plaintext was tried after its end, when its token had another one.
     pub fn note_ended_use(&self, token: TokenId, by: Option<GatewayId>, at: Timestamp) {
         self.metrics.ended_plaintexts.increment(1);
-        self.usage.note(Used::Ended, token, by, at);
+        self.count_use(Used::Ended, token, by, at);
+    }
+
+    fn count_use(&self, used: Used, token: TokenId, by: Option<GatewayId>, at: Timestamp) {
+        if !self.usage.note(used, token, by, at) {
+            self.metrics.uses_not_counted.increment(1);
+        }
     }
 
     fn end_earlier(&self, used: Use) {

@@ -102,6 +102,8 @@ pub struct Metrics {
     pub shed: Counter,
     /// Presented plaintexts whose token has another one by now.
     pub ended_plaintexts: Counter,
+    /// Uses of tokens that were not counted, for want of room.
+    pub uses_not_counted: Counter,
     /// Handlers that panicked.
     pub panics: Counter,
 }
@@ -130,7 +132,7 @@ fn gauge(recorder: &PrometheusRecorder, name: &'static str, help: &'static str) 
 }
 
 /// What each counter means.
-const HELP: [(&str, &str); 11] = [
+const HELP: [(&str, &str); 12] = [
     ("counterfoil_http_requests_total", "Requests by route, method and status"),
     ("counterfoil_introspections_total", "Introspections by outcome"),
     ("counterfoil_rate_limited_total", "Requests answered 429, by limit"),
@@ -142,6 +144,10 @@ const HELP: [(&str, &str); 11] = [
     ),
     ("counterfoil_requests_shed_total", "Requests beyond limits.requests"),
     ("counterfoil_ended_plaintext_uses_total", "Uses of a plaintext whose token was rotated"),
+    (
+        "counterfoil_uses_not_counted_total",
+        "Uses of tokens for which there was no room until the next were written",
+    ),
     ("counterfoil_panics_total", "Handlers that panicked"),
     ("counterfoil_commits_total", "Batches committed"),
     ("counterfoil_commit_failures_total", "Batches not committed, or of unknown outcome"),
@@ -182,6 +188,7 @@ impl Default for Metrics {
             timeouts: plain("counterfoil_connection_timeouts_total"),
             shed: plain("counterfoil_requests_shed_total"),
             ended_plaintexts: plain("counterfoil_ended_plaintext_uses_total"),
+            uses_not_counted: plain("counterfoil_uses_not_counted_total"),
             panics: plain("counterfoil_panics_total"),
             connections: gauge(&recorder, "counterfoil_connections", "Open connections"),
             gauges: Gauges::new(&recorder),

@@ -3,9 +3,11 @@
 use crate::support::program::Program;
 use crate::support::raw::Raw;
 use counterfoil::clock::Clock;
+use counterfoil::postgres::connect::Database;
 use nix::sys::signal::Signal;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use std::time::{Duration, Instant};
 
 const TOKENS: &str = "/v1/user/tokens";
@@ -84,7 +86,13 @@ async fn an_instant_is_the_same_in_every_zone_and_a_use_outlives_a_clean_stop() 
     assert_eq!(before[1], json!(["first", "second"]));
     assert!(before[2].as_array().unwrap().iter().all(|at| at.as_str().unwrap().ends_with('Z')), "{before}");
     assert_eq!(introspect(&program, &plaintext).await["exp"], first.unix_seconds());
-    // The use right before the stop is not lost.
+    // The database gets another zone as well. The use right before the stop is not lost.
+    let database = Database::open(None, program.data_dir(), &|_| {}).await.unwrap();
+    let mut superuser = database.private.as_ref().unwrap().superuser("counterfoil").connect().await.unwrap();
+    for of in ["DATABASE counterfoil", "ROLE counterfoil_service"] {
+        let sql = format!("ALTER {of} SET timezone = 'America/St_Johns'");
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut superuser).await.unwrap();
+    }
     program.restart(Signal::SIGTERM, &[("TZ", "Pacific/Kiritimati"), ("PGTZ", "Asia/Kathmandu")]);
     until_it_answers(&program).await;
     let (after, (at, by, uses)) = ask(&program).await;
@@ -93,6 +101,9 @@ async fn an_instant_is_the_same_in_every_zone_and_a_use_outlives_a_clean_stop() 
     assert!(at.as_str().unwrap() < text(&before[0], "expires_at"), "{at}");
     let answer = introspect(&program, &plaintext).await;
     assert_eq!((&answer["active"], &answer["exp"]), (&json!(true), &json!(first.unix_seconds())));
+    superuser.close().await.unwrap();
+    database.pool.close().await;
+    database.private.unwrap().leave(&|_| {}).await.unwrap();
 }
 
 /// Sends a request of the owner's under a key, and goes away without reading the answer.

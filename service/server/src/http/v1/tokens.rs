@@ -15,7 +15,7 @@ use counterfoil_domain::command::{Action, Answer};
 use counterfoil_domain::ids::TokenId;
 use counterfoil_domain::plaintext::contains_a_plaintext;
 use counterfoil_domain::scope::Scopes;
-use counterfoil_domain::timestamp::Timestamp;
+use counterfoil_domain::timestamp::{NotATimestamp, Timestamp};
 use counterfoil_domain::token::issue::IssuePersonal;
 use counterfoil_domain::token::{Kind, Reason};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -171,7 +171,10 @@ impl InstantText {
 
 /// An instant of a field.
 pub(super) fn instant(field: &str, text: &str) -> Result<Timestamp, Problem> {
-    Timestamp::parse(text).map_err(|error| Problem::malformed(field, format!("It is {error}.")))
+    Timestamp::parse(text).map_err(|error| match error {
+        NotATimestamp::Malformed => Problem::malformed(field, format!("It is {error}.")),
+        NotATimestamp::OutOfRange => Problem::invalid(field, format!("It is {error}.")),
+    })
 }
 
 /// A note: at most 200 characters, no control characters, and no token of ours pasted into it.

@@ -92,6 +92,11 @@ impl Program {
         panic!("{words:?} was not written: {:?}", self.lines());
     }
 
+    /// Where its data is.
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
+        self._directory.path()
+    }
+
     /// What it wrote to standard error until now.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
