@@ -133,6 +133,11 @@ async fn the_databases_clock_is_an_hour_ahead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn both_clocks_jump_an_hour_ahead() {
+    lies(HOUR, HOUR).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn both_clocks_jump_ten_years_ahead() {
     lies(10 * 365 * 24 * HOUR, 10 * 365 * 24 * HOUR).await;
 }
