@@ -220,3 +220,28 @@ async fn a_revocation_cut_at_commit_and_asked_for_again_is_immediate() {
     whole(&service).await;
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_nobodys_fault_and_heals() {
+    let service = Service::start().await;
+    let cluster = service.database.private.as_ref().unwrap();
+    let mut superuser = sqlx::ConnectOptions::connect(&cluster.superuser("counterfoil")).await.unwrap();
+    for (code, status) in [("53100", 503), ("58030", 503), ("40001", 503), ("57014", 503), ("23514", 500)] {
+        for sql in [
+            format!(
+                "CREATE OR REPLACE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN RAISE EXCEPTION ''trouble'' USING ERRCODE = ''{code}''; END'"
+            ),
+            "CREATE TRIGGER trouble BEFORE INSERT ON events EXECUTE FUNCTION trouble()".into(),
+        ] {
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut superuser).await.unwrap();
+        }
+        let issue = || call(&service, Method::POST, "/v1/user/tokens", Some(code), Some(json!({})));
+        let told = tokio::join!(issue(), issue());
+        assert_eq!((told.0.0.as_u16(), told.1.0.as_u16()), (status, status), "{code}");
+        sqlx::query("DROP TRIGGER trouble ON events").execute(&mut superuser).await.unwrap();
+        assert_eq!(issue().await.0, StatusCode::CREATED, "{code}");
+    }
+    whole(&service).await;
+    service.stop().await;
+}
