@@ -1,0 +1,156 @@
+//! The whole benchmark, in order.
+
+use crate::Result;
+use crate::report::Report;
+use crate::seed::Seeder;
+use crate::service::{Running, counterfoil, init};
+use crate::sizes::{Rounds, Size, grow, sample};
+use crate::under_load::Load;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The service's program.
+    #[arg(long)]
+    binary: PathBuf,
+    /// Where results are written.
+    #[arg(long)]
+    results: PathBuf,
+    /// Live tokens at the end.
+    #[arg(long, default_value_t = 1_000_000)]
+    tokens: usize,
+    /// Seconds of a round.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Rounds at the largest size.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of issues.
+    #[arg(long, default_value_t = 60)]
+    issue_seconds: u64,
+}
+
+pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
+    // PostgreSQL may run as another account, which must reach the directory.
+    let directory = tempfile::tempdir_in("/var/tmp")?;
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))?;
+    let mut report = Report::new();
+    let sizes = introspections(arguments, directory.path(), &mut report).await?;
+    crate::issues::run(&arguments.binary, directory.path(), arguments.issue_seconds, &mut report).await?;
+    report.finish(&arguments.results, &sizes)
+}
+
+async fn introspections(arguments: &Arguments, directory: &Path, report: &mut Report) -> Result<Vec<Size>> {
+    let data = directory.join("tokens");
+    std::fs::create_dir(&data)?;
+    let (service, _) = Running::service(&arguments.binary, &data).await?;
+    let made = init(&arguments.binary, &data)?;
+    let text = |a: &str, b: &str| made[a][b].as_str().unwrap_or_default().to_string();
+    let pair = format!("{}:{}", text("gateway", "client_id"), text("gateway", "client_secret"));
+    let authorization = format!("Basic {}", STANDARD.encode(pair));
+    let mut seeder = Seeder::open(&data, &text("organization", "id")).await?;
+    let mut seeded = Vec::new();
+    let mut sizes = Vec::new();
+    let all: Vec<usize> = [1000, 10_000, 100_000, arguments.tokens].into_iter().filter(|n| *n <= arguments.tokens).collect();
+    let mut service = Some(service);
+    for tokens in &all {
+        // The largest is loaded at a start, as after a deploy.
+        let largest = tokens == all.last().unwrap_or(tokens);
+        if largest && let Some(service) = service.take() {
+            service.stop()?;
+        }
+        grow(&mut seeder, &mut seeded, *tokens).await?;
+        let running = match service.take() {
+            Some(running) => running,
+            None => start(arguments, &data, report).await?,
+        };
+        let file = sample(directory, &seeded)?;
+        let answer = directory.join("answer.json");
+        std::fs::write(&answer, introspected(&running, &authorization, &seeded[0][0].plaintext).await?)?;
+        let baseline = Running::baseline(&answer).await?;
+        let time = Duration::from_secs(arguments.seconds);
+        let count = if largest { arguments.rounds } else { 2 };
+        let rounds = Rounds { service: &running, baseline: &baseline, authorization: &authorization, time, count };
+        sizes.push(rounds.run(*tokens, &file).await?);
+        service = Some(running);
+    }
+    compare(&sizes, report);
+    let service = service.ok_or("no size was measured")?;
+    let capacity = sizes.last().map_or(0.0, |size| size.service(|m| m.summary.rate()));
+    let time = Duration::from_secs(2 * arguments.seconds);
+    Load { service: &service, authorization: &authorization, seeded: &seeded, capacity, time }.run(report).await?;
+    service.stop()?;
+    audit(arguments, &data, report)?;
+    seeder.close().await?;
+    Ok(sizes)
+}
+
+/// Starts the service on what was seeded. Its private PostgreSQL is up already, as it is after a crash of the service.
+async fn start(arguments: &Arguments, data: &Path, report: &mut Report) -> Result<Running> {
+    let (running, took) = Running::service(&arguments.binary, data).await?;
+    let took = took.as_secs_f64();
+    report.row("process start to ready", format!("{took:.2} s"), "≤ 2.5 s", took <= 2.5, took);
+    Ok(running)
+}
+
+/// The body that the service answers for an active token: the baseline's.
+async fn introspected(service: &Running, authorization: &str, plaintext: &str) -> Result<Vec<u8>> {
+    let body = format!("token={plaintext}");
+    let request = format!(
+        "POST /oauth2/introspect HTTP/1.1\r\nHost: bench\r\nAuthorization: {authorization}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // What was seeded beside the service reaches it by the log.
+    for _ in 0..600 {
+        let answer = crate::open_loop::body(service.addr, &request).await?;
+        let document: Value = serde_json::from_slice(&answer).unwrap_or_default();
+        if document["active"] == true {
+            return Ok(answer);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err("the first token did not become active".into())
+}
+
+fn compare(sizes: &[Size], report: &mut Report) {
+    let (Some(first), Some(last)) = (sizes.first(), sizes.last()) else { return };
+    let rate = last.ratio(|m| m.summary.rate());
+    let shown = format!(
+        "{rate:.3} ({:.0}/s of {:.0}/s)",
+        last.service(|m| m.summary.rate()),
+        last.baseline(|m| m.summary.rate())
+    );
+    report.row("introspection ÷ fixed answer, throughput", shown, "≥ 0.93", rate >= 0.93, rate);
+    let cpu = last.ratio(|m| m.cpu_us);
+    let shown = format!("{cpu:.3} ({:.1} µs of {:.1} µs)", last.service(|m| m.cpu_us), last.baseline(|m| m.cpu_us));
+    report.row("the same, CPU a request", shown, "≤ 1.10", cpu <= 1.10, cpu);
+    // Against the fixed answer of the same minute, so that the machine's moods do not count.
+    let flat = last.ratio(|m| m.cpu_us) / first.ratio(|m| m.cpu_us);
+    let shown = format!("{flat:.2} ({} to {} tokens)", first.tokens, last.tokens);
+    report.row("CPU a request, largest ÷ smallest", shown, "≤ 1.2", flat <= 1.2, flat);
+    let p99 = last.service(|m| m.summary.p99_us) / 1e3;
+    report.row("closed loop, p99", format!("{p99:.2} ms"), "(no target)", true, p99);
+}
+
+/// `verify` and `replay` over the whole log.
+fn audit(arguments: &Arguments, data: &Path, report: &mut Report) -> Result<()> {
+    for (what, arguments_of) in [("verify", vec!["verify", "--json"]), ("replay", vec!["replay", "--until", "999999999", "--json"])] {
+        let started = Instant::now();
+        let output = counterfoil(&arguments.binary, data).args(arguments_of).output()?;
+        let took = started.elapsed().as_secs_f64();
+        if !output.status.success() {
+            return Err(format!("{what} failed: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        let document: Value = serde_json::from_slice(&output.stdout)?;
+        let events = document["events"].as_f64().ok_or("no count of events")?;
+        let rate = events / took;
+        let shown = format!("{rate:.0} events/s ({events:.0} in {took:.1} s)");
+        report.row(what, shown, "≥ 200,000/s", rate >= 200_000.0, rate);
+    }
+    Ok(())
+}
