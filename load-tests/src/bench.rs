@@ -56,7 +56,8 @@ async fn introspections(arguments: &Arguments, directory: &Path, report: &mut Re
     let mut seeder = Seeder::open(&data, &text("organization", "id")).await?;
     let mut seeded = Vec::new();
     let mut sizes = Vec::new();
-    let all: Vec<usize> = [1000, 10_000, 100_000, arguments.tokens].into_iter().filter(|n| *n <= arguments.tokens).collect();
+    let all: Vec<usize> =
+        [1000, 10_000, 100_000, arguments.tokens].into_iter().filter(|n| *n <= arguments.tokens).collect();
     let mut service = Some(service);
     for tokens in &all {
         // The largest is loaded at a start, as after a deploy.
@@ -75,7 +76,8 @@ async fn introspections(arguments: &Arguments, directory: &Path, report: &mut Re
         let baseline = Running::baseline(&answer).await?;
         let time = Duration::from_secs(arguments.seconds);
         let count = if largest { arguments.rounds } else { 2 };
-        let rounds = Rounds { service: &running, baseline: &baseline, authorization: &authorization, time, count };
+        let rounds =
+            Rounds { service: &running, baseline: &baseline, authorization: &authorization, time, count };
         sizes.push(rounds.run(*tokens, &file).await?);
         service = Some(running);
     }
@@ -83,7 +85,9 @@ async fn introspections(arguments: &Arguments, directory: &Path, report: &mut Re
     let service = service.ok_or("no size was measured")?;
     let capacity = sizes.last().map_or(0.0, |size| size.service(|m| m.summary.rate()));
     let time = Duration::from_secs(2 * arguments.seconds);
-    Load { service: &service, authorization: &authorization, seeded: &seeded, capacity, time }.run(report).await?;
+    Load { service: &service, authorization: &authorization, seeded: &seeded, capacity, time }
+        .run(report)
+        .await?;
     service.stop()?;
     audit(arguments, &data, report)?;
     seeder.close().await?;
@@ -127,7 +131,8 @@ fn compare(sizes: &[Size], report: &mut Report) {
     );
     report.row("introspection ÷ fixed answer, throughput", shown, "≥ 0.93", rate >= 0.93, rate);
     let cpu = last.ratio(|m| m.cpu_us);
-    let shown = format!("{cpu:.3} ({:.1} µs of {:.1} µs)", last.service(|m| m.cpu_us), last.baseline(|m| m.cpu_us));
+    let shown =
+        format!("{cpu:.3} ({:.1} µs of {:.1} µs)", last.service(|m| m.cpu_us), last.baseline(|m| m.cpu_us));
     report.row("the same, CPU a request", shown, "≤ 1.10", cpu <= 1.10, cpu);
     // Against the fixed answer of the same minute, so that the machine's moods do not count.
     let flat = last.ratio(|m| m.cpu_us) / first.ratio(|m| m.cpu_us);
@@ -139,7 +144,9 @@ fn compare(sizes: &[Size], report: &mut Report) {
 
 /// `verify` and `replay` over the whole log.
 fn audit(arguments: &Arguments, data: &Path, report: &mut Report) -> Result<()> {
-    for (what, arguments_of) in [("verify", vec!["verify", "--json"]), ("replay", vec!["replay", "--until", "999999999", "--json"])] {
+    for (what, arguments_of) in
+        [("verify", vec!["verify", "--json"]), ("replay", vec!["replay", "--until", "999999999", "--json"])]
+    {
         let started = Instant::now();
         let output = counterfoil(&arguments.binary, data).args(arguments_of).output()?;
         let took = started.elapsed().as_secs_f64();

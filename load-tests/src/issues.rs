@@ -33,11 +33,13 @@ pub(crate) async fn run(binary: &Path, directory: &Path, seconds: u64, report: &
     let share = users.len() / PARTS;
     for part in 0..PARTS {
         let file = directory.join("issuers.txt");
-        let tokens: Vec<&str> = users[part * share..(part + 1) * share].iter().map(|user| user[0].plaintext.as_str()).collect();
+        let tokens: Vec<&str> =
+            users[part * share..(part + 1) * share].iter().map(|user| user[0].plaintext.as_str()).collect();
         std::fs::write(&file, tokens.join("\n") + "\n")?;
         let arguments = vec![file.to_str().ok_or("the directory's name is not UTF-8")?];
         let time = Duration::from_secs(seconds / PARTS as u64);
-        let measured = Loop { script: "issue.lua", arguments, connections: IN_FLIGHT, time }.run(&service).await?;
+        let measured =
+            Loop { script: "issue.lua", arguments, connections: IN_FLIGHT, time }.run(&service).await?;
         eprintln!("  issues, part {} of {PARTS}: {:.0}/s", part + 1, measured.summary.rate());
         rates.push(measured.summary.rate());
     }

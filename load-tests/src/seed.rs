@@ -47,7 +47,14 @@ impl Seeder {
         let head: i64 =
             sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM events").fetch_one(&mut connection).await?;
         let organization = organization.parse()?;
-        Ok(Self { database, connection, clock: Clock::system(), organization, head: head as u64, issuer: None })
+        Ok(Self {
+            database,
+            connection,
+            clock: Clock::system(),
+            organization,
+            head: head as u64,
+            issuer: None,
+        })
     }
 
     /// Makes users with `tokens` standing tokens each, and gives every token.
@@ -70,7 +77,8 @@ impl Seeder {
         let operator = Actor::Operator { command: "bench".into() };
         let email = format!("{user}@example.com");
         let value = Value { id: ValueId(self.clock.uuid()), salt: random(), text: email.clone() };
-        let add = AddMember { user, email: value, email_key: email, number: *next as i64 + 1, role: Role::Member };
+        let add =
+            AddMember { user, email: value, email_key: email, number: *next as i64 + 1, role: Role::Member };
         commands.push(self.command(&operator, Action::AddMember(add)));
         let hash = SecretText("$argon2id$none".into());
         commands.push(self.command(&operator, Action::SetPassword(SetPassword { user, hash })));
@@ -118,7 +126,9 @@ impl Seeder {
             self.user(0, &mut next, &mut commands);
             // The session stays open: it issues.
             commands.pop();
-            let Action::OpenSession(open) = &commands[2].action else { return Err("the user's commands changed".into()) };
+            let Action::OpenSession(open) = &commands[2].action else {
+                return Err("the user's commands changed".into());
+            };
             let actor = (open.id, open.user);
             self.commit(&commands).await?;
             self.issuer = Some((actor, 0));

@@ -34,6 +34,7 @@ impl Running {
         let logs = File::options().create(true).append(true).open(data.join("service.log"))?;
         let mut command = counterfoil(binary, data);
         command.arg("serve").env("COUNTERFOIL__API__ADDR", addr.to_string()).stderr(logs);
+        command.env("COUNTERFOIL__METRICS__ADDR", free_address()?.to_string());
         Self::ready(command, addr, "GET /readyz HTTP/1.0\r\n\r\n").await
     }
 

@@ -43,7 +43,11 @@ impl Rounds<'_> {
             size.service.push(one.run(self.service).await?);
             size.baseline.push(one.run(self.baseline).await?);
             let ratio = size.service[round].summary.rate() / size.baseline[round].summary.rate();
-            eprintln!("  {tokens} tokens, round {} of {}: {ratio:.3} of the fixed answer", round + 1, self.count);
+            eprintln!(
+                "  {tokens} tokens, round {} of {}: {ratio:.3} of the fixed answer",
+                round + 1,
+                self.count
+            );
         }
         Ok(size)
     }
@@ -74,11 +78,7 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// Seeds users until `tokens` tokens stand.
-pub(crate) async fn grow(
-    seeder: &mut Seeder,
-    seeded: &mut Vec<Vec<Seeded>>,
-    tokens: usize,
-) -> Result<()> {
+pub(crate) async fn grow(seeder: &mut Seeder, seeded: &mut Vec<Vec<Seeded>>, tokens: usize) -> Result<()> {
     eprintln!("making {tokens} tokens through the writer's own code …");
     let started = std::time::Instant::now();
     let before = seeded.len();

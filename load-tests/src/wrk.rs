@@ -45,18 +45,30 @@ impl Loop<'_> {
     pub(crate) async fn run(&self, server: &Running) -> Result<Measured> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("lua").join(self.script);
         let mut command = Command::new("wrk");
-        command.args(["-t1", "-c", &self.connections.to_string(), "-d", &format!("{}s", self.time.as_secs())]);
+        command.args([
+            "-t1",
+            "-c",
+            &self.connections.to_string(),
+            "-d",
+            &format!("{}s", self.time.as_secs()),
+        ]);
         command.arg("-s").arg(script).arg(format!("http://{}", server.addr)).arg("--").args(&self.arguments);
         let before = server.cpu()?;
         let output = tokio::task::spawn_blocking(move || command.output()).await?;
-        let output = output.map_err(|error| format!("wrk cannot be run ({error}); `make bench` installs it"))?;
+        let output =
+            output.map_err(|error| format!("wrk cannot be run ({error}); `make bench` installs it"))?;
         let spent = server.cpu()? - before;
         let text = String::from_utf8_lossy(&output.stdout);
         let line = text.lines().rev().find(|line| line.starts_with('{'));
-        let summary: Summary =
-            serde_json::from_str(line.ok_or_else(|| format!("wrk said: {text}{}", String::from_utf8_lossy(&output.stderr)))?)?;
+        let summary: Summary = serde_json::from_str(
+            line.ok_or_else(|| format!("wrk said: {text}{}", String::from_utf8_lossy(&output.stderr)))?,
+        )?;
         if summary.errors > 0 {
-            return Err(format!("{}: {} of {} requests failed", self.script, summary.errors, summary.requests).into());
+            return Err(format!(
+                "{}: {} of {} requests failed",
+                self.script, summary.errors, summary.requests
+            )
+            .into());
         }
         Ok(Measured { summary, cpu_us: spent.as_secs_f64() * 1e6 / summary.requests as f64 })
     }

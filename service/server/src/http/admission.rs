@@ -4,6 +4,7 @@ use super::RequestId;
 use super::address;
 use super::edge::{HEAD_BYTES, MOST_HEADERS};
 use super::problem::{FailedAuthentication, Problem};
+use super::tracked::{Incoming, Outgoing};
 use super::wire::{Progress, Times};
 use crate::app::App;
 use crate::config::Config;
@@ -11,16 +12,13 @@ use crate::ops::metrics::{Limited, UNMATCHED, known};
 use crate::ops::rates::ClientAddress;
 use crate::ops::telemetry::REQUEST;
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::MatchedPath;
+use axum::body::Body;
 use axum::response::IntoResponse;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use http_body::{Body as _, Frame, SizeHint};
-use std::convert::Infallible;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body::Body as _;
+use metrics::{Counter, Histogram};
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -44,6 +42,8 @@ pub struct Edge {
     pub drain: DrainTimes,
     /// Whether requests are counted and logged: those for metrics are not.
     told: bool,
+    /// Counts introspections that are answered before the router.
+    introspections: Option<(Counter, Histogram)>,
 }
 
 /// How long the drain takes.
@@ -61,14 +61,14 @@ const METRICS_PLACES: usize = 16;
 /// What is noted about a request while it is answered, for its line in the log.
 #[derive(Default)]
 pub struct Notes {
-    route: OnceLock<MatchedPath>,
+    route: OnceLock<&'static str>,
     actor: OnceLock<String>,
 }
 
 impl Notes {
-    /// Notes which route matched.
-    pub fn route(&self, matched: &MatchedPath) {
-        let _ = self.route.set(matched.clone());
+    /// Notes which route matched, by its pattern.
+    pub fn route(&self, pattern: &'static str) {
+        let _ = self.route.set(pattern);
     }
 
     /// Notes who asked, as `token …` or `gateway …` with an id.
@@ -91,7 +91,11 @@ pub struct Seen {
 impl Edge {
     /// The API's listener.
     pub fn api(app: &App, config: &Config) -> Self {
-        Self::new(app, config, super::api(app.clone()))
+        let mut edge = Self::new(app, config, super::api(app.clone()));
+        let route = "/oauth2/introspect";
+        let requests = app.metrics.requests_counter(route, "POST", 200);
+        edge.introspections = Some((requests, app.metrics.durations(route)));
+        edge
     }
 
     /// The API's listener, answered by another router than its own.
@@ -108,6 +112,7 @@ impl Edge {
             times: Times::default(),
             drain,
             told: true,
+            introspections: None,
         }
     }
 
@@ -146,15 +151,12 @@ impl Edge {
     }
 
     /// Answers a request by the router.
-    ///
-    /// # Errors
-    /// Never.
     pub async fn answer(
         &self,
         mut request: Request<Body>,
         peer: IpAddr,
         progress: Arc<Progress>,
-    ) -> Result<Response<Body>, Infallible> {
+    ) -> Response<Outgoing> {
         let seen = self.see(request.method(), request.uri(), peer);
         let notes = Arc::new(Notes::default());
         let client = address::client(peer, request.headers(), &self.app.trusted_proxies);
@@ -167,7 +169,7 @@ impl Edge {
                 extensions.insert(client);
                 extensions.insert(notes.clone());
                 let tracked = progress.clone();
-                let request = request.map(|body| Body::new(Tracked::request(body, tracked)));
+                let request = request.map(|body| Body::new(Incoming::new(body, tracked)));
                 let response = self.route(request, seen.id).await;
                 drop(place);
                 response
@@ -179,7 +181,7 @@ impl Edge {
             response
         };
         let response = self.finish(&seen, &notes, response);
-        Ok(response.map(|body| Body::new(Tracked::response(body, progress))))
+        response.map(|body| Outgoing::new(body, progress))
     }
 
     /// Has the router answer, in a task that a client who goes away does not cancel, and that may panic.
@@ -209,19 +211,44 @@ impl Edge {
     /// Completes an answer, whoever made it: a refusal in the form of its door, the request's id, counters, the log.
     pub fn finish(&self, seen: &Seen, notes: &Notes, response: Response<Body>) -> Response<Body> {
         let mut response = in_the_form_of_the_door(seen.at_oauth, response);
-        if let Ok(id) = HeaderValue::from_str(&seen.id.to_string()) {
-            response.headers_mut().insert("x-request-id", id);
-        }
+        self.name(seen, response.headers_mut());
         if self.told {
             self.tell(seen, notes, response.status());
         }
         response
     }
 
+    /// Puts the request's id into an answer.
+    pub fn name(&self, seen: &Seen, headers: &mut HeaderMap) {
+        let mut text = [0; 36];
+        if let Ok(id) = HeaderValue::from_str(seen.id.hyphenated().encode_lower(&mut text)) {
+            headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
+    }
+
+    /// Whether introspections are answered before the router: only the API's listener has them.
+    pub fn has_front(&self) -> bool {
+        self.introspections.is_some()
+    }
+
+    /// Counts an introspection that was answered 200. It is not logged.
+    pub fn introspected(&self, seen: &Seen) {
+        if let Some((requests, durations)) = &self.introspections {
+            requests.increment(1);
+            durations.record(seen.started.elapsed());
+        }
+    }
+
+    /// Counts and logs a handler that panicked.
+    pub fn panicked(&self, seen: &Seen) {
+        self.app.metrics.panics.increment(1);
+        tracing::error!(request_id = %seen.id, panicked = true, "a handler did not finish");
+    }
+
     fn tell(&self, seen: &Seen, notes: &Notes, status: StatusCode) {
         let took = seen.started.elapsed();
         let metrics = &self.app.metrics;
-        let route = notes.route.get().map_or(UNMATCHED, |matched| metrics.pattern(matched.as_str()));
+        let route = notes.route.get().copied().unwrap_or(UNMATCHED);
         metrics.request(route, &seen.method, status.as_u16(), took);
         if route == "/oauth2/introspect" && status == StatusCode::OK {
             return;
@@ -268,53 +295,4 @@ fn in_the_form_of_the_door(at_oauth: bool, mut response: Response<Body>) -> Resp
 fn head_bytes(uri: &Uri, headers: &HeaderMap) -> usize {
     let headers: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     headers + uri.path_and_query().map_or(0, |target| target.as_str().len())
-}
-
-/// A body that tells its connection how far it is.
-struct Tracked {
-    body: Body,
-    progress: Arc<Progress>,
-    is_request: bool,
-}
-
-impl Tracked {
-    fn request(body: Body, progress: Arc<Progress>) -> Self {
-        Self { body, progress, is_request: true }
-    }
-
-    fn response(body: Body, progress: Arc<Progress>) -> Self {
-        Self { body, progress, is_request: false }
-    }
-}
-
-impl http_body::Body for Tracked {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if self.is_request && (matches!(frame, Poll::Ready(None)) || self.body.is_end_stream()) {
-            self.progress.body_came();
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Tracked {
-    fn drop(&mut self) {
-        if !self.is_request {
-            self.progress.answered();
-        }
-    }
 }

@@ -2,10 +2,12 @@
 
 use super::problem::Problem;
 use axum::body::Body;
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
@@ -39,6 +41,30 @@ pub async fn read(body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(BodyError::TooLarge),
         Ok(Err(_)) => Err(BodyError::Broken),
     }
+}
+
+/// Reads a body of at most `limit` bytes as it comes from the connection. What has come already is not waited for.
+///
+/// # Errors
+/// See [`BodyError`].
+pub async fn read_incoming(mut body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
+    let whole = async {
+        let mut first = Bytes::new();
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+            if first.len() + bytes.len() + data.len() > limit {
+                return Err(BodyError::TooLarge);
+            }
+            if first.is_empty() {
+                first = data;
+            } else {
+                bytes.extend_from_slice(&data);
+            }
+        }
+        Ok(if bytes.is_empty() { first } else { [&first, bytes.as_slice()].concat().into() })
+    };
+    tokio::time::timeout(TIMEOUT, whole).await.unwrap_or(Err(BodyError::Timeout))
 }
 
 impl From<BodyError> for Problem {

@@ -5,6 +5,7 @@
 //! loop goes on, so that it takes the next connection as soon as there is room.
 
 use super::admission::Edge;
+use super::front;
 use super::problem::Problem;
 use super::wire::{Progress, Wire};
 use crate::ops::drain::Stage;
@@ -14,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,8 +103,14 @@ async fn connection(stream: TcpStream, peer: SocketAddr, edge: &Edge) {
     let progress = Arc::new(Progress::default());
     let wire = Wire::new(stream, progress.clone(), edge.app.metrics.clone(), edge.times);
     let service = service_fn(|request: Request<Incoming>| {
-        let (edge, progress) = (edge.clone(), progress.clone());
-        async move { edge.answer(request.map(Body::new), peer.ip(), progress).await }
+        let progress = progress.clone();
+        async move {
+            Ok::<_, Infallible>(if edge.has_front() && front::is_plain(&request) {
+                front::introspect(edge, request, peer.ip(), progress).await
+            } else {
+                edge.answer(request.map(Body::new), peer.ip(), progress).await
+            })
+        }
     });
     let mut builder = http1::Builder::new();
     // Twice the head's bytes, so that most heads that are too large get our own answer.

@@ -7,18 +7,20 @@ pub mod caller;
 pub mod credentials;
 pub mod cursor;
 pub mod edge;
+mod front;
 pub mod health;
 pub mod oauth;
 pub mod problem;
 pub mod query;
+pub mod tracked;
 pub mod v1;
 pub mod wire;
 
 use crate::app::App;
-use crate::ops::metrics::Limited;
+use crate::ops::metrics::{Limited, Metrics};
 use admission::Notes;
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -54,7 +56,7 @@ pub fn api(app: App) -> Router {
         .merge(strangers(&app))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(middleware::from_fn(note_route))
+        .layer(middleware::from_fn_with_state(app.metrics.clone(), note_route))
         .with_state(app)
 }
 
@@ -85,10 +87,10 @@ pub fn metrics(app: App) -> Router {
 }
 
 /// Notes which route matched, for counters and logs.
-async fn note_route(request: Request, next: Next) -> Response {
+async fn note_route(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let extensions = request.extensions();
     if let (Some(notes), Some(matched)) = (extensions.get::<Arc<Notes>>(), extensions.get::<MatchedPath>()) {
-        notes.route(matched);
+        notes.route(metrics.pattern(matched.as_str()));
     }
     next.run(request).await
 }

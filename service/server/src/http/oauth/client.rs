@@ -1,7 +1,7 @@
 //! Who asks: a gateway, by the header, by the form, or by both if they say the same.
 
+use super::error::{BAD_CLIENT, OauthError, UNAVAILABLE};
 use super::form::{Form, decoded};
-use super::{BAD_CLIENT, OauthError, UNAVAILABLE};
 use crate::app::App;
 use crate::http::credentials::{Presented, presented};
 use crate::read_model::digest_index::Client;
@@ -24,9 +24,12 @@ fn basic(encoded: &[u8]) -> Result<Vec<Credentials>, OauthError> {
     let pair = STANDARD.decode(encoded).map_err(|_| BAD_CLIENT)?;
     let colon = pair.iter().position(|byte| *byte == b':').ok_or(BAD_CLIENT)?;
     let (id, secret) = (&pair[..colon], &pair[colon + 1..]);
-    let raw = Credentials { id: Some(id.to_vec()), secret: secret.to_vec() };
-    let form_decoded = Credentials { id: Some(decoded(id)), secret: decoded(secret) };
-    Ok(if raw == form_decoded { vec![raw] } else { vec![raw, form_decoded] })
+    let mut readings = vec![Credentials { id: Some(id.to_vec()), secret: secret.to_vec() }];
+    if pair.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        let (id, secret) = (decoded(id).into_owned(), decoded(secret).into_owned());
+        readings.push(Credentials { id: Some(id), secret });
+    }
+    Ok(readings)
 }
 
 /// The credentials of the header, in each of their readings.
@@ -40,7 +43,7 @@ pub(super) fn in_header(headers: &HeaderMap) -> Result<Vec<Credentials>, OauthEr
 }
 
 /// The credentials of the form. A client id alone proves nothing; a secret alone lacks one.
-fn in_form(form: &Form) -> Result<Option<Credentials>, OauthError> {
+fn in_form(form: &Form<'_>) -> Result<Option<Credentials>, OauthError> {
     match (form.get("client_id"), form.get("client_secret")) {
         (_, None) => Ok(None),
         (None, Some(_)) => Err(BAD_CLIENT),
@@ -54,7 +57,7 @@ fn named(id: &[u8]) -> Option<GatewayId> {
 }
 
 /// Judges the credentials of one place, in whichever reading is right.
-pub(super) fn judge(app: &App, readings: &[Credentials]) -> Result<Client, OauthError> {
+fn judge(app: &App, readings: &[Credentials]) -> Result<Client, OauthError> {
     let now = app.clock.now();
     let (mut held, mut meant) = (false, false);
     for reading in readings {
@@ -74,9 +77,17 @@ pub(super) fn judge(app: &App, readings: &[Credentials]) -> Result<Client, Oauth
     Err(if held || !meant || app.is_fresh() { BAD_CLIENT } else { UNAVAILABLE })
 }
 
-/// Authenticates the client, if any credentials are there.
-pub(super) fn client(app: &App, header: &[Credentials], form: &Form) -> Result<Option<Client>, OauthError> {
-    let from_header = if header.is_empty() { None } else { Some(judge(app, header)?) };
+/// Judges the credentials of the header, if there are any.
+pub(super) fn judge_header(app: &App, header: &[Credentials]) -> Result<Option<Client>, OauthError> {
+    if header.is_empty() { Ok(None) } else { judge(app, header).map(Some) }
+}
+
+/// Adds what the form says of the client to what the header said, if either does.
+pub(super) fn with_form(
+    app: &App,
+    from_header: Option<Client>,
+    form: &Form<'_>,
+) -> Result<Option<Client>, OauthError> {
     let from_form = in_form(form)?.map(|credentials| judge(app, &[credentials])).transpose()?;
     let client = match (from_header, from_form) {
         (Some(a), Some(b)) if a != b => return Err(BAD_CLIENT),

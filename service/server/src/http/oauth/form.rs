@@ -1,60 +1,86 @@
 //! The form of a request to introspect or to revoke.
 
-use super::{OauthError, invalid};
+use super::error::{OauthError, invalid};
 use crate::http::body::{self, BodyError, media_type};
 use axum::body::Body;
 use http::{HeaderMap, StatusCode};
 use percent_encoding::percent_decode;
-use std::collections::HashMap;
+use std::borrow::Cow;
 
 /// Bytes of a form.
-const LIMIT: usize = 8 * 1024;
+pub(crate) const LIMIT: usize = 8 * 1024;
+/// Parameters of a form: each is compared with those before it.
+const PARAMETERS: usize = 32;
+
+/// A name or a value.
+type Text<'a> = Cow<'a, [u8]>;
 
 /// The parameters of a form, as bytes: a token may have any. Each may be given once; an empty value counts as absent
 /// (RFC 6749 section 3.2), and so does a parameter without a name.
-pub(super) struct Form(HashMap<Vec<u8>, Vec<u8>>);
+pub(super) struct Form<'a>(Vec<(Text<'a>, Text<'a>)>);
 
-impl Form {
-    fn parse(bytes: &[u8]) -> Result<Self, OauthError> {
-        let mut fields = HashMap::new();
+impl<'a> Form<'a> {
+    /// Reads a form's bytes.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, OauthError> {
+        let mut fields: Vec<(Text<'a>, Text<'a>)> = Vec::with_capacity(2);
         for parameter in bytes.split(|byte| *byte == b'&') {
             let equals = parameter.iter().position(|byte| *byte == b'=').unwrap_or(parameter.len());
-            let (name, value) =
-                (decoded(&parameter[..equals]), parameter.get(equals + 1..).unwrap_or_default());
-            if !name.is_empty() && fields.insert(name, decoded(value)).is_some() {
+            let name = decoded(&parameter[..equals]);
+            if name.is_empty() {
+                continue;
+            }
+            if fields.iter().any(|(given, _)| *given == name) {
                 return Err(invalid("a parameter is given twice"));
             }
+            if fields.len() == PARAMETERS {
+                return Err(invalid("a form has at most 32 parameters"));
+            }
+            fields.push((name, decoded(parameter.get(equals + 1..).unwrap_or_default())));
         }
-        fields.retain(|_, value| !value.is_empty());
         Ok(Self(fields))
     }
 
     /// A parameter, if it has a value.
     pub(super) fn get(&self, name: &str) -> Option<&[u8]> {
-        self.0.get(name.as_bytes()).map(Vec::as_slice)
+        let found = self.0.iter().find(|(given, _)| **given == *name.as_bytes());
+        found.map(|(_, value)| &**value).filter(|value| !value.is_empty())
     }
+}
 
-    /// Reads the form of a request.
-    pub(super) async fn of(headers: &HeaderMap, body: Body) -> Result<Self, OauthError> {
-        if media_type(headers).as_deref() != Some("application/x-www-form-urlencoded") {
-            return Err(OauthError(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "invalid_request",
-                "send one Content-Type, application/x-www-form-urlencoded",
-            ));
-        }
-        let refused = |status, what| Err(OauthError(status, "invalid_request", what));
-        match body::read(body, LIMIT).await {
-            Ok(bytes) => Self::parse(&bytes),
-            Err(BodyError::TooLarge) => refused(StatusCode::PAYLOAD_TOO_LARGE, "a form has at most 8 KiB"),
-            Err(BodyError::Timeout) => refused(StatusCode::REQUEST_TIMEOUT, "the form did not come in time"),
-            Err(BodyError::Broken) => Err(invalid("the form ended before its end")),
+/// Requires the media type of a form.
+pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), OauthError> {
+    if media_type(headers).as_deref() == Some("application/x-www-form-urlencoded") {
+        return Ok(());
+    }
+    Err(OauthError(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "invalid_request",
+        "send one Content-Type, application/x-www-form-urlencoded",
+    ))
+}
+
+/// Reads the bytes of a request's form.
+pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, OauthError> {
+    check_media_type(headers)?;
+    Ok(body::read(body, LIMIT).await?)
+}
+
+impl From<BodyError> for OauthError {
+    fn from(error: BodyError) -> Self {
+        let refused = |status, what| Self(status, "invalid_request", what);
+        match error {
+            BodyError::TooLarge => refused(StatusCode::PAYLOAD_TOO_LARGE, "a form has at most 8 KiB"),
+            BodyError::Timeout => refused(StatusCode::REQUEST_TIMEOUT, "the form did not come in time"),
+            BodyError::Broken => invalid("the form ended before its end"),
         }
     }
 }
 
 /// Form decoding (application/x-www-form-urlencoded): a plus is a blank; a percent sign without two digits is itself.
-pub(super) fn decoded(text: &[u8]) -> Vec<u8> {
+pub(super) fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'+') {
+        return percent_decode(text).into();
+    }
     let blanks: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-    percent_decode(&blanks).collect()
+    Cow::Owned(percent_decode(&blanks).collect())
 }

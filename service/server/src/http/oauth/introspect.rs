@@ -1,0 +1,81 @@
+//! Introspection (RFC 7662).
+
+use super::client::{in_header, judge_header, with_form};
+use super::error::{BAD_CLIENT, OauthError, UNAVAILABLE, invalid, json};
+use super::form::{Form, check_media_type, read};
+use crate::app::App;
+use crate::http::admission::Notes;
+use crate::ops::metrics::Outcome;
+use crate::read_model::digest_index::Introspected;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use counterfoil_domain::ids::GatewayId;
+use counterfoil_domain::introspection::INACTIVE;
+use http::{HeaderMap, StatusCode};
+
+/// What a gateway is answered: 200 with this document.
+pub(crate) struct Answered {
+    /// The document.
+    pub(crate) body: Vec<u8>,
+    /// Who asked.
+    pub(crate) gateway: GatewayId,
+}
+
+/// `POST /oauth2/introspect`
+pub async fn introspect(State(app): State<App>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let answered = async {
+        // A stranger's form is not waited for.
+        judge_header(&app, &in_header(&parts.headers)?)?;
+        read(&parts.headers, body).await
+    };
+    let answered = match answered.await {
+        Ok(form) => answer(&app, &parts.headers, &form),
+        Err(error) => Err(error),
+    };
+    match answered {
+        Ok(answered) => {
+            Notes::actor(&parts.extensions, "gateway", answered.gateway.0);
+            json(StatusCode::OK, answered.body)
+        }
+        Err(error) => refused(&app, error),
+    }
+}
+
+/// A refusal, counted.
+pub(crate) fn refused(app: &App, error: OauthError) -> Response {
+    let unavailable = error.0 == StatusCode::SERVICE_UNAVAILABLE;
+    app.metrics.introspection(if unavailable { Outcome::Unavailable } else { Outcome::Refused });
+    error.into_response()
+}
+
+/// Answers a request that has been read completely. Whoever reads it, every check is made here; it waits for nothing, and
+/// writes nothing but counters.
+///
+/// # Errors
+/// RFC 6749's.
+pub(crate) fn answer(app: &App, headers: &HeaderMap, form: &[u8]) -> Result<Answered, OauthError> {
+    let in_header = judge_header(app, &in_header(headers)?)?;
+    check_media_type(headers)?;
+    let form = Form::parse(form)?;
+    let client = with_form(app, in_header, &form)?.ok_or(BAD_CLIENT)?;
+    let token = form.get("token").ok_or(invalid("the parameter token is missing"))?;
+    let mut body = Vec::with_capacity(512);
+    let now = app.clock.now();
+    let found = app.index.introspect(&client, token, now, &app.issuer, &mut body);
+    match found {
+        Introspected::Active(_) | Introspected::NotHeld if !app.is_fresh() => return Err(UNAVAILABLE),
+        Introspected::Active(used) => {
+            app.note_use(used, Some(client.gateway), now);
+            app.metrics.introspection(Outcome::Active);
+        }
+        Introspected::Inactive | Introspected::Ended(_) | Introspected::NotHeld => {
+            if let Introspected::Ended(token) = found {
+                app.note_ended_use(token, Some(client.gateway), now);
+            }
+            app.metrics.introspection(Outcome::Inactive);
+            body.extend_from_slice(INACTIVE.as_bytes());
+        }
+    }
+    Ok(Answered { body, gateway: client.gateway })
+}

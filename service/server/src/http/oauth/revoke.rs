@@ -1,0 +1,64 @@
+//! Revocation (RFC 7009).
+
+use super::client::{in_header, judge_header, with_form};
+use super::error::{BAD_CLIENT, OauthError, TOO_MANY, UNAVAILABLE, invalid, json};
+use super::form::{Form, read};
+use crate::app::App;
+use crate::event_log::writer::WriteError;
+use crate::http::RequestId;
+use crate::http::admission::Notes;
+use crate::ops::metrics::Limited;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use counterfoil_domain::actor::Actor;
+use counterfoil_domain::command::{Action, Command};
+use counterfoil_domain::ids::OrganizationId;
+use counterfoil_domain::plaintext::Digest;
+use http::StatusCode;
+
+/// `POST /oauth2/revoke`
+pub async fn revoke(State(app): State<App>, request: Request) -> Response {
+    revoked(&app, request).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
+    let (parts, body) = request.into_parts();
+    let mut header = in_header(&parts.headers)?;
+    // A Bearer may be the token itself, which only the body shows.
+    if header.iter().any(|credentials| credentials.id.is_some()) {
+        judge_header(app, &header)?;
+    }
+    let form = read(&parts.headers, body).await?;
+    let form = Form::parse(&form)?;
+    let token = form.get("token").ok_or(invalid("the parameter token is missing"))?;
+    // A Bearer equal to the token is its holder, who needs nothing else.
+    header.retain(|credentials| !(credentials.id.is_none() && credentials.secret == token));
+    let client = with_form(app, judge_header(app, &header)?, &form)?;
+    if let Some(client) = &client {
+        Notes::actor(&parts.extensions, "gateway", client.gateway.0);
+        app.rates.credential(client.token.0).map_err(|_| {
+            app.metrics.rate_limited(Limited::Credential);
+            TOO_MANY
+        })?;
+    }
+    let digest = Digest::of(token);
+    let Some(found) = app.index.find(&digest, app.clock.now()) else {
+        return if app.is_fresh() { Ok(json(StatusCode::OK, b"{}".to_vec())) } else { Err(UNAVAILABLE) };
+    };
+    if client.is_none() {
+        Notes::actor(&parts.extensions, "token", found.token.0);
+    }
+    let actor = match client {
+        Some(client) => Actor::Gateway { gateway_id: client.gateway, token_id: client.token },
+        None => Actor::Holder { token_id: found.token },
+    };
+    let organization: OrganizationId = client.map_or(found.home, |client| client.organization);
+    let request_id = parts.extensions.get::<RequestId>().map_or_else(|| app.clock.uuid(), |id| id.0);
+    let command =
+        Command { actor, request_id, organization, action: Action::RevokeHeld { id: found.token, digest } };
+    match app.writer.write(command, None).await {
+        Ok(_) => Ok(json(StatusCode::OK, b"{}".to_vec())),
+        Err(WriteError::Refused(_)) => Err(BAD_CLIENT),
+        Err(WriteError::Unavailable | WriteError::Internal) => Err(UNAVAILABLE),
+    }
+}
