@@ -1,17 +1,23 @@
-.PHONY: run test install
+.PHONY: run test bench
 
 # The first organization and its owner, made by the first `make run`.
 ORGANIZATION ?= example
 OWNER ?= owner@example.com
+TARGET = $${CARGO_TARGET_DIR:-target}/release
 
 ## run: install what is missing, build, serve with a private PostgreSQL under ./data; a tour on the first start
-run: install
+run:
+	@ops/install postgresql
 	@echo "Building the service (the first time takes a few minutes) …"
 	@cargo run --release --bin counterfoil -- serve --tour --organization "$(ORGANIZATION)" --owner "$(OWNER)"
 
 ## test: every test, on a private PostgreSQL that the tests start and remove themselves
-test: install
+test:
+	@ops/install postgresql curl
 	cargo test --workspace --no-fail-fast
 
-install:
-	@ops/install-postgresql
+## bench: the benchmark, in about eight minutes after the build; the table is written to load-tests/results
+bench:
+	@ops/install postgresql wrk
+	cargo build --release -p counterfoil -p counterfoil-load-tests
+	@$(TARGET)/load-tests bench --binary $(TARGET)/counterfoil --results load-tests/results
