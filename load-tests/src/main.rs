@@ -1,6 +1,6 @@
 //! The benchmark behind `make bench`: the binary that users run, against its baselines, in the same run.
 //!
-//! Closed loops are driven by wrk; open loops, which wrk has not, by [`open_loop`]. Reading order: [`bench`], then one
+//! Closed loops are driven by wrk; open loops, which wrk has not, by [`open_loop`]. Reading order: [`mod@bench`], then one
 //! file per kind of measurement.
 
 #![allow(clippy::print_stdout, reason = "the table is this program's output")]
