@@ -54,6 +54,13 @@ impl Clock {
     }
 }
 
+/// A request's id: a UUIDv7 whose random bits come from the process's own generator, seeded by the operating system,
+/// since there is one a request and it is no secret.
+pub fn request_id(now: Timestamp) -> Uuid {
+    let millis = (now.micros() / 1000) as u64 & 0xffff_ffff_ffff;
+    uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()
+}
+
 fn read(clock: ClockId) -> Duration {
     // The clocks exist on every Linux that we support, and reading them cannot fail otherwise.
     clock_gettime(clock).map_or(Duration::ZERO, Duration::from)

@@ -9,6 +9,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
+use std::task::Poll;
 use std::time::Duration;
 
 /// Bytes of a body of `/v1`.
@@ -64,7 +65,19 @@ pub async fn read_incoming(mut body: Incoming, limit: usize) -> Result<Bytes, Bo
         }
         Ok(if bytes.is_empty() { first } else { [&first, bytes.as_slice()].concat().into() })
     };
+    let mut whole = std::pin::pin!(whole);
+    // Most bodies come with their head: no timer is made for them.
+    if let Some(read) = std::future::poll_fn(|cx| Poll::Ready(ready_now(whole.as_mut().poll(cx)))).await {
+        return read;
+    }
     tokio::time::timeout(TIMEOUT, whole).await.unwrap_or(Err(BodyError::Timeout))
+}
+
+fn ready_now<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
 }
 
 impl From<BodyError> for Problem {

@@ -113,8 +113,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, edge: &Edge) {
         }
     });
     let mut builder = http1::Builder::new();
-    // Twice the head's bytes, so that most heads that are too large get our own answer.
-    builder.half_close(true).max_headers(2 * MOST_HEADERS).max_buf_size(2 * HEAD_BYTES);
+    // Twice the head's bytes, so that most heads that are too large get our own answer. hyper's own bound of 100 header
+    // lines stays: another one would cost each request an allocation.
+    builder.half_close(true).max_buf_size(2 * HEAD_BYTES);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(wire), service));
     tokio::select! {
         _ = connection.as_mut() => return,

@@ -3,7 +3,7 @@
 use super::error::{OauthError, invalid};
 use crate::http::body::{self, BodyError, media_type};
 use axum::body::Body;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
@@ -49,7 +49,10 @@ impl<'a> Form<'a> {
 
 /// Requires the media type of a form.
 pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), OauthError> {
-    if media_type(headers).as_deref() == Some("application/x-www-form-urlencoded") {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let mut lines = headers.get_all(header::CONTENT_TYPE).iter();
+    let usual = lines.next().is_some_and(|line| line == FORM) && lines.next().is_none();
+    if usual || media_type(headers).as_deref() == Some(FORM) {
         return Ok(());
     }
     Err(OauthError(
