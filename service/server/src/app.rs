@@ -60,6 +60,15 @@ pub struct App {
     pub usage: Arc<Usage>,
 }
 
+/// The instant that a request is judged at.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    /// By the wall clock.
+    pub now: Timestamp,
+    /// Whether "active" may be answered at it.
+    pub fresh: bool,
+}
+
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -182,6 +191,11 @@ impl App {
             fresh: self.is_fresh(),
             rate_keys: self.rates.keys(),
         }
+    }
+
+    /// The instant that a request is judged at: once it has been read completely, and for all of it.
+    pub fn at(&self) -> At {
+        At { now: self.clock.now(), fresh: self.is_fresh() }
     }
 
     /// Whether "active" may be answered now.

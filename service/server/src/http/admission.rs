@@ -129,7 +129,13 @@ impl Edge {
     /// Names a request. Its id is made here: a client's own may be a secret in the wrong place.
     pub fn see(&self, method: &Method, uri: &Uri, peer: IpAddr) -> Seen {
         let at_oauth = uri.path().starts_with("/oauth2/");
-        Seen { id: request_id(self.app.clock.now()), method: method.clone(), at_oauth, peer, started: Instant::now() }
+        Seen {
+            id: request_id(self.app.clock.now()),
+            method: method.clone(),
+            at_oauth,
+            peer,
+            started: Instant::now(),
+        }
     }
 
     /// Admits a request, or sheds it before anything of it is read or parsed: shedding must cost less than serving.

@@ -2,7 +2,7 @@
 
 use super::error::{BAD_CLIENT, OauthError, UNAVAILABLE};
 use super::form::{Form, decoded};
-use crate::app::App;
+use crate::app::{App, At};
 use crate::http::credentials::{Presented, presented};
 use crate::read_model::digest_index::Client;
 use base64::Engine;
@@ -57,8 +57,7 @@ fn named(id: &[u8]) -> Option<GatewayId> {
 }
 
 /// Judges the credentials of one place, in whichever reading is right.
-fn judge(app: &App, readings: &[Credentials]) -> Result<Client, OauthError> {
-    let now = app.clock.now();
+fn judge(app: &App, at: At, readings: &[Credentials]) -> Result<Client, OauthError> {
     let (mut held, mut meant) = (false, false);
     for reading in readings {
         let id = match reading.id.as_deref().map(named) {
@@ -67,28 +66,29 @@ fn judge(app: &App, readings: &[Credentials]) -> Result<Client, OauthError> {
             None => None,
         };
         meant = true;
-        match app.index.client(id, &reading.secret, now) {
-            Ok(client) if app.is_fresh() => return Ok(client),
+        match app.index.client(id, &reading.secret, at.now) {
+            Ok(client) if at.fresh => return Ok(client),
             Ok(_) => return Err(UNAVAILABLE),
             Err(known) => held |= known,
         }
     }
     // A digest that is not held may have been issued elsewhere a moment ago.
-    Err(if held || !meant || app.is_fresh() { BAD_CLIENT } else { UNAVAILABLE })
+    Err(if held || !meant || at.fresh { BAD_CLIENT } else { UNAVAILABLE })
 }
 
 /// Judges the credentials of the header, if there are any.
-pub(super) fn judge_header(app: &App, header: &[Credentials]) -> Result<Option<Client>, OauthError> {
-    if header.is_empty() { Ok(None) } else { judge(app, header).map(Some) }
+pub(super) fn judge_header(app: &App, at: At, header: &[Credentials]) -> Result<Option<Client>, OauthError> {
+    if header.is_empty() { Ok(None) } else { judge(app, at, header).map(Some) }
 }
 
 /// Adds what the form says of the client to what the header said, if either does.
 pub(super) fn with_form(
     app: &App,
+    at: At,
     from_header: Option<Client>,
     form: &Form<'_>,
 ) -> Result<Option<Client>, OauthError> {
-    let from_form = in_form(form)?.map(|credentials| judge(app, &[credentials])).transpose()?;
+    let from_form = in_form(form)?.map(|credentials| judge(app, at, &[credentials])).transpose()?;
     let client = match (from_header, from_form) {
         (Some(a), Some(b)) if a != b => return Err(BAD_CLIENT),
         (client, other) => client.or(other),

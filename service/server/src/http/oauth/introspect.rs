@@ -26,7 +26,7 @@ pub async fn introspect(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let answered = async {
         // A stranger's form is not waited for.
-        judge_header(&app, &in_header(&parts.headers)?)?;
+        judge_header(&app, app.at(), &in_header(&parts.headers)?)?;
         read(&parts.headers, body).await
     };
     let answered = match answered.await {
@@ -55,23 +55,23 @@ pub(crate) fn refused(app: &App, error: OauthError) -> Response {
 /// # Errors
 /// RFC 6749's.
 pub(crate) fn answer(app: &App, headers: &HeaderMap, form: &[u8]) -> Result<Answered, OauthError> {
-    let in_header = judge_header(app, &in_header(headers)?)?;
+    let at = app.at();
+    let in_header = judge_header(app, at, &in_header(headers)?)?;
     check_media_type(headers)?;
     let form = Form::parse(form)?;
-    let client = with_form(app, in_header, &form)?.ok_or(BAD_CLIENT)?;
+    let client = with_form(app, at, in_header, &form)?.ok_or(BAD_CLIENT)?;
     let token = form.get("token").ok_or(invalid("the parameter token is missing"))?;
     let mut body = Vec::with_capacity(512);
-    let now = app.clock.now();
-    let found = app.index.introspect(&client, token, now, &app.issuer, &mut body);
+    let found = app.index.introspect(&client, token, at.now, &app.issuer, &mut body);
     match found {
-        Introspected::Active(_) | Introspected::NotHeld if !app.is_fresh() => return Err(UNAVAILABLE),
+        Introspected::Active(_) | Introspected::NotHeld if !at.fresh => return Err(UNAVAILABLE),
         Introspected::Active(used) => {
-            app.note_use(used, Some(client.gateway), now);
+            app.note_use(used, Some(client.gateway), at.now);
             app.metrics.introspection(Outcome::Active);
         }
         Introspected::Inactive | Introspected::Ended(_) | Introspected::NotHeld => {
             if let Introspected::Ended(token) = found {
-                app.note_ended_use(token, Some(client.gateway), now);
+                app.note_ended_use(token, Some(client.gateway), at.now);
             }
             app.metrics.introspection(Outcome::Inactive);
             body.extend_from_slice(INACTIVE.as_bytes());

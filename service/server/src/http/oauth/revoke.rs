@@ -26,14 +26,15 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
     let mut header = in_header(&parts.headers)?;
     // A Bearer may be the token itself, which only the body shows.
     if header.iter().any(|credentials| credentials.id.is_some()) {
-        judge_header(app, &header)?;
+        judge_header(app, app.at(), &header)?;
     }
     let form = read(&parts.headers, body).await?;
     let form = Form::parse(&form)?;
     let token = form.get("token").ok_or(invalid("the parameter token is missing"))?;
     // A Bearer equal to the token is its holder, who needs nothing else.
     header.retain(|credentials| !(credentials.id.is_none() && credentials.secret == token));
-    let client = with_form(app, judge_header(app, &header)?, &form)?;
+    let at = app.at();
+    let client = with_form(app, at, judge_header(app, at, &header)?, &form)?;
     if let Some(client) = &client {
         Notes::actor(&parts.extensions, "gateway", client.gateway.0);
         app.rates.credential(client.token.0).map_err(|_| {
