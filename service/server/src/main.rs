@@ -6,8 +6,10 @@ use clap::{Parser, Subcommand};
 use counterfoil::config::Config;
 use counterfoil::ops::telemetry;
 use std::error::Error;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("counterfoil: {error}");
+            cli::say(&error.to_string());
             ExitCode::FAILURE
         }
     }
@@ -51,6 +53,9 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     telemetry::start(&config.log)?;
+    if config.database_url.is_none() {
+        without_postgres_variables()?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match arguments.command {
@@ -61,4 +66,20 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             Subcommands::Migrate => cli::with_database(&config, async |_| Ok(())).await,
         }
     })
+}
+
+/// Becomes this program again without the operator's `PG*` variables, which are about other servers: the driver reads
+/// some of them, and `PGOPTIONS` cannot be taken back later.
+fn without_postgres_variables() -> Result<(), Box<dyn Error>> {
+    let given: Vec<_> =
+        std::env::vars_os().map(|(name, _)| name).filter(|name| name.as_bytes().starts_with(b"PG")).collect();
+    if given.is_empty() {
+        return Ok(());
+    }
+    let mut again = Command::new(std::env::current_exe()?);
+    again.args(std::env::args_os().skip(1));
+    for name in given {
+        again.env_remove(name);
+    }
+    Err(again.exec().into())
 }

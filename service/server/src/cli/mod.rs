@@ -12,10 +12,12 @@ use counterfoil::postgres::connect::Database;
 use std::error::Error;
 use std::io::Write;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
-/// Tells whoever started the program how it is getting on. Standard output is for documents.
+/// Tells whoever started the program how it is getting on. Standard output is for documents. Nobody may be listening
+/// any more: `eprintln!` would panic then.
 pub(crate) fn say(sentence: &str) {
-    eprintln!("counterfoil: {sentence}");
+    let _ = writeln!(std::io::stderr(), "counterfoil: {sentence}");
 }
 
 /// Writes to standard output. Whoever reads it may have read enough.
@@ -26,12 +28,29 @@ pub(crate) fn document(text: &str) {
 /// How long the pool may take to close its connections.
 const CLOSE: Duration = Duration::from_secs(1);
 
-/// Does something with the database, and gives the private cluster up whatever came of it.
+/// Does something with the database, and gives the private cluster up whatever came of it. A signal ends the work.
 pub(crate) async fn with_database<T>(
     config: &Config,
     work: impl AsyncFnOnce(&Database) -> Result<T, Box<dyn Error>>,
 ) -> Result<T, Box<dyn Error>> {
-    let database = Database::open(config.database_url.as_deref(), &config.data_dir, &say).await?;
+    with_database_until(config, async |database| {
+        tokio::select! {
+            done = work(database) => done,
+            stopped = or_signalled() => stopped,
+        }
+    })
+    .await
+}
+
+/// The same for work that heeds signals itself. They end the wait for the database.
+pub(crate) async fn with_database_until<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Database) -> Result<T, Box<dyn Error>>,
+) -> Result<T, Box<dyn Error>> {
+    let database = tokio::select! {
+        opened = Database::open(config.database_url.as_deref(), &config.data_dir, &say) => opened?,
+        stopped = or_signalled() => stopped?,
+    };
     let result = work(&database).await;
     // A connection that is still at work is not waited for.
     let _ = tokio::time::timeout(CLOSE, database.pool.close()).await;
@@ -39,4 +58,22 @@ pub(crate) async fn with_database<T>(
         cluster.leave(&say).await?;
     }
     result
+}
+
+/// Waits for SIGINT or SIGTERM, or for the terminal to be closed.
+pub(crate) async fn signalled() -> Result<(), std::io::Error> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    Ok(())
+}
+
+/// The same as an error, for what a signal cuts short.
+pub(crate) async fn or_signalled<T>() -> Result<T, Box<dyn Error>> {
+    signalled().await?;
+    Err("stopped by a signal before it was done".into())
 }

@@ -1,6 +1,6 @@
 //! `counterfoil serve`.
 
-use super::{init, say, tour, with_database};
+use super::{init, or_signalled, say, signalled, tour, with_database_until};
 use counterfoil::app::App;
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
@@ -14,7 +14,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 #[derive(clap::Args)]
@@ -42,8 +41,11 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
         true => Some(listen("metrics.addr", config.metrics.addr).await?),
         false => None,
     };
-    with_database(config, async move |database| {
-        let (app, writer) = App::start(config, database, Clock::system(), None, &say).await?;
+    with_database_until(config, async move |database| {
+        let (app, writer) = tokio::select! {
+            started = App::start(config, database, Clock::system(), None, &say) => started?,
+            stopped = or_signalled() => stopped?,
+        };
         let address = listener.local_addr()?;
         say(&format!("serving on http://{address}"));
         let mut edges = JoinSet::new();
@@ -114,16 +116,6 @@ async fn first_start(
     match tour::play(address, &made).await {
         Ok(()) => say("that was the tour. The service goes on; Ctrl-C stops it"),
         Err(error) => say(&format!("{error}. The service goes on; Ctrl-C stops it")),
-    }
-    Ok(())
-}
-
-/// Waits for SIGINT or SIGTERM.
-async fn signalled() -> Result<(), std::io::Error> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
     }
     Ok(())
 }

@@ -49,10 +49,13 @@ impl Session {
     /// See [`SessionError`].
     pub async fn try_take(options: &PgConnectOptions) -> Result<Self, SessionError> {
         let mut connection = connect(options).await?;
+        // Of a session, its user sees more than the role that it works as does.
+        sqlx::query("SET ROLE NONE").execute(&mut connection).await?;
         let row = sqlx::query("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
             .fetch_one(&mut connection)
             .await?;
         let backend = (row.try_get(0)?, row.try_get(1)?);
+        sqlx::query("RESET ROLE").execute(&mut connection).await?;
         let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
             .bind(SERVING_LOCK)
             .fetch_one(&mut connection)
@@ -99,6 +102,7 @@ impl Session {
     ) -> Result<Self, SessionError> {
         if let Some(old) = old {
             let mut connection = connect(options).await?;
+            sqlx::query("SET ROLE NONE").execute(&mut connection).await?;
             let sql = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2";
             sqlx::query(sql).bind(old.backend.0).bind(old.backend.1).fetch_all(&mut connection).await?;
             connection.close().await?;

@@ -72,7 +72,9 @@ pub async fn ensure_database(options: &PgConnectOptions, database: &str) -> Resu
 /// # Errors
 /// See [`MigrateError`].
 pub async fn migrate(options: &PgConnectOptions) -> Result<Option<String>, MigrateError> {
-    let mut connection = options.connect().await?;
+    // "Already exists, skipping" and the like are of no use to anybody.
+    let quiet = options.clone().options([("client_min_messages", "warning")]);
+    let mut connection = quiet.connect().await?;
     sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATE_LOCK).execute(&mut connection).await?;
     let database: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&mut connection).await?;
     let roles = Roles::of(&database);

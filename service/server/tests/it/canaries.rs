@@ -26,7 +26,8 @@ fn command(scratch: &Scratch, address: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_counterfoil"));
     command.current_dir(scratch.path());
     command.env_remove("DATABASE_URL").env("COUNTERFOIL__DATA_DIR", scratch.path().join("data"));
-    command.env("COUNTERFOIL__API__ADDR", address).env("COUNTERFOIL__LOG__LEVEL", "trace");
+    command.env("COUNTERFOIL__API__ADDR", address).env("COUNTERFOIL__METRICS__ADDR", "127.0.0.1:0");
+    command.env("COUNTERFOIL__LOG__LEVEL", "trace");
     command
 }
 

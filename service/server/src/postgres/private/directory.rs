@@ -1,13 +1,19 @@
 //! The directories: whose they are, how open, how long.
 
 use super::account::Account;
+use super::postmaster::listens_in;
 use super::{PrivateError, file_error};
 use counterfoil_domain::plaintext::Digest;
 use nix::unistd::chown;
 use std::fs::{self, Permissions};
+use std::iter;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// The socket's name, and the lock file beside it.
+const SOCKET: &str = ".s.PGSQL.5432";
+pub(crate) const SOCKET_LOCK: &str = ".s.PGSQL.5432.lock";
 
 /// Makes the data directory and returns its one true path.
 pub(crate) fn prepare_data_dir(data_dir: &Path) -> Result<PathBuf, PrivateError> {
@@ -35,16 +41,28 @@ pub(crate) fn short_name(path: &Path) -> String {
     Digest::of(path.as_os_str().as_bytes()).hex()[..16].to_string()
 }
 
-/// The socket's directory: short, and the same for everybody who uses this cluster.
+/// The socket's directory: short, and the same whenever this cluster is started, unless the server of an earlier one
+/// in the same place, whose files somebody removed, still listens there.
 pub(crate) fn socket_dir(cluster: &Path) -> PathBuf {
-    Path::new("/tmp").join(format!("counterfoil-{}", short_name(cluster)))
+    let usual = format!("/tmp/counterfoil-{}", short_name(cluster));
+    let others = (2..10).map(|number| format!("{usual}-{number}"));
+    let mut all = iter::once(usual.clone()).chain(others).map(PathBuf::from);
+    all.find(|path| !listens_in(path)).unwrap_or_else(|| usual.into())
+}
+
+/// Removes what a killed server left in the socket's directory: PostgreSQL would take a zombie or a stranger with its
+/// number for a server that listens.
+pub(crate) fn clear_socket_dir(socket: &Path) {
+    if !listens_in(socket) {
+        for name in [SOCKET, SOCKET_LOCK] {
+            let _ = fs::remove_file(socket.join(name));
+        }
+    }
 }
 
 /// Removes the socket's directory, and what a killed server left in it.
 pub(crate) fn remove_socket_dir(socket: &Path) {
-    for name in [".s.PGSQL.5432", ".s.PGSQL.5432.lock"] {
-        let _ = fs::remove_file(socket.join(name));
-    }
+    clear_socket_dir(socket);
     // Whatever else is in it is not ours to remove; then it stays.
     let _ = fs::remove_dir(socket);
 }

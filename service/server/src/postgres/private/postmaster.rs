@@ -4,6 +4,7 @@
 //! alone proves nothing: the process has to be a PostgreSQL whose working directory is the cluster.
 
 use super::account::Account;
+use super::directory::SOCKET_LOCK;
 use nix::unistd::Pid;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -51,11 +52,21 @@ pub(crate) fn look(cluster: &Path, account: &Account) -> Found {
     }
 }
 
+/// Whether some server listens in a socket's directory.
+pub(crate) fn listens_in(socket: &Path) -> bool {
+    let text = fs::read_to_string(socket.join(SOCKET_LOCK)).unwrap_or_default();
+    text.lines().next().is_some_and(|pid| is_postgres(&Path::new("/proc").join(pid.trim())))
+}
+
+/// Whether a process lives and is a PostgreSQL.
+fn is_postgres(process: &Path) -> bool {
+    matches!(name_and_state(process), Some((name, state)) if name == "postgres" && !"ZX".contains(state))
+}
+
 /// Whether a process lives, is a PostgreSQL, and works on a cluster.
 fn is_postgres_of(pid: Pid, cluster: &Path, account: &Account, socket: &Path) -> bool {
     let process = Path::new("/proc").join(pid.to_string());
-    if !matches!(name_and_state(&process), Some((name, state)) if name == "postgres" && !"ZX".contains(state))
-    {
+    if !is_postgres(&process) {
         return false;
     }
     let place = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
@@ -81,6 +92,11 @@ fn name_and_state(process: &Path) -> Option<(String, char)> {
 }
 
 impl Postmaster {
+    /// Whether its process lives and works on a cluster. It removes its file before it ends.
+    pub(crate) fn lives(&self, cluster: &Path, account: &Account) -> bool {
+        is_postgres_of(self.pid, cluster, account, &self.socket)
+    }
+
     /// Whether processes of a server that died still hold its shared memory. PostgreSQL refuses to start beside them.
     pub(crate) fn left_processes(&self) -> bool {
         let Some(wanted) = self.shared_memory else { return false };

@@ -5,6 +5,7 @@ use super::binaries::Binaries;
 use super::postmaster::{Found, Postmaster, look};
 use super::{PrivateError, Say, directory, file_error, log};
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -42,6 +43,25 @@ impl Progress {
         if self.since.elapsed() >= self.next {
             self.next += Duration::from_secs(10);
             say(&format!("{what} ({} s) …", self.since.elapsed().as_secs()));
+        }
+    }
+}
+
+/// A server that starts, and whether it stops if nobody waits for that any more: before it wrote its file, nobody
+/// else could find it.
+struct Starting(Child, bool);
+
+impl Starting {
+    /// It stands on its own now. Still collected when it ends, by the runtime.
+    fn leave(mut self) {
+        self.1 = false;
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let (true, Some(pid)) = (self.1, self.0.id()) {
+            let _ = kill(Pid::from_raw(pid as i32), Signal::SIGINT);
         }
     }
 }
@@ -119,6 +139,7 @@ impl Server {
     /// One start. The process is in a group of its own, so that Ctrl-C does not reach it, and outlives this one.
     async fn launch(&self, say: Say<'_>) -> Result<(), PrivateError> {
         directory::make_owned(&self.socket, &self.account)?;
+        directory::clear_socket_dir(&self.socket);
         let output = log::open(&self.cluster, &self.account)?;
         let from = output.metadata().map_or(0, |found| found.len());
         let both = output.try_clone().map_err(file_error("cannot open", &self.cluster))?;
@@ -133,10 +154,10 @@ impl Server {
             .stderr(both)
             .spawn();
         let mut child = child
+            .map(|child| Starting(child, true))
             .map_err(|error| PrivateError::Program { program: "postgres", detail: error.to_string() })?;
-        let ready = self.until_started(&mut child, from, say).await;
-        // Collected by whoever waits, or the process would stay as a zombie when it ends.
-        tokio::spawn(async move { child.wait().await });
+        let ready = self.until_started(&mut child.0, from, say).await;
+        child.leave();
         ready
     }
 
@@ -163,20 +184,20 @@ impl Server {
     /// Stops the server: its sessions are ended, nothing is waited for but the last checkpoint. A server that takes
     /// too long is stopped hard; nothing is lost by that, its next start recovers.
     pub(crate) async fn stop(&self, say: Say<'_>) -> Result<(), PrivateError> {
+        let Some(postmaster) = self.running() else { return Ok(()) };
         let mut progress = Progress::new();
         for (signal, patience) in [(Signal::SIGINT, 60), (Signal::SIGQUIT, 10)] {
-            let Some(postmaster) = self.running() else { return Ok(()) };
             let _ = kill(postmaster.pid, signal);
             let asked = Instant::now();
             while asked.elapsed() < Duration::from_secs(patience) {
-                if self.running().is_none() {
+                if !postmaster.lives(&self.cluster, &self.account) {
                     return Ok(());
                 }
                 progress.say(say, "waiting for the private PostgreSQL to stop");
                 sleep(LOOK).await;
             }
         }
-        self.running().map_or(Ok(()), |postmaster| Err(PrivateError::WillNotStop(postmaster.pid.as_raw())))
+        Err(PrivateError::WillNotStop(postmaster.pid.as_raw()))
     }
 
     /// Asks the server to stop, for whoever cannot wait.

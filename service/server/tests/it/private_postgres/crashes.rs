@@ -6,6 +6,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sqlx::{ConnectOptions, Connection};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 
 #[tokio::test]
 async fn leaving_a_server_that_died_is_no_error() {
@@ -104,4 +106,44 @@ async fn a_long_log_is_put_aside() {
     leave(enter(scratch.path()).await.unwrap()).await;
     assert!(fs::metadata(&log).unwrap().len() < 1 << 20);
     assert_eq!(fs::metadata(log.with_extension("log.1")).unwrap().len(), 17 << 20);
+}
+
+#[tokio::test]
+async fn a_server_whose_files_were_removed_is_not_in_the_way() {
+    let scratch = Scratch::new();
+    let data_dir = scratch.path().join("data");
+    let old = enter(&data_dir).await.unwrap();
+    let pid = Pid::from_raw(old.postmaster_pid().unwrap());
+    std::mem::forget(old);
+    fs::remove_dir_all(&data_dir).unwrap();
+    let new = enter(&data_dir).await.unwrap();
+    assert_eq!(ask(&new, "SELECT 1").await.unwrap(), 1);
+    assert_ne!(new.postmaster_pid(), Some(pid.as_raw()));
+    leave(new).await;
+    // The old one would notice within a minute; nobody waits for it here.
+    kill(pid, Signal::SIGQUIT).unwrap();
+}
+
+#[tokio::test]
+async fn lock_files_of_a_zombie_are_removed() {
+    let scratch = Scratch::new();
+    let cluster = enter(scratch.path()).await.unwrap();
+    let file = cluster.cluster_dir().join("postmaster.pid");
+    let (text, socket) = (fs::read_to_string(&file).unwrap(), cluster.socket_dir().to_path_buf());
+    leave(cluster).await;
+    let owner = MetadataExt::uid(&fs::metadata(scratch.path().join("postgres")).unwrap());
+    // Ended, and not collected: its number is taken until this test collects it. PostgreSQL minds its own user's only.
+    let mut zombie = std::process::Command::new("true").uid(owner).spawn().unwrap();
+    let stat = format!("/proc/{}/stat", zombie.id());
+    until(|| fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z "))).await;
+    let rest: Vec<&str> = text.lines().skip(1).collect();
+    let text = format!("{}\n{}\n", zombie.id(), rest.join("\n"));
+    fs::write(&file, &text).unwrap();
+    fs::create_dir(&socket).unwrap();
+    std::os::unix::fs::chown(&socket, Some(owner), None).unwrap();
+    fs::write(socket.join(".s.PGSQL.5432.lock"), &text).unwrap();
+    let cluster = enter(scratch.path()).await.unwrap();
+    assert_eq!(ask(&cluster, "SELECT 1").await.unwrap(), 1);
+    leave(cluster).await;
+    zombie.wait().unwrap();
 }

@@ -1,7 +1,10 @@
 //! A service with a private PostgreSQL, an organization, and people who talk to it over HTTP.
 
 mod everything;
+pub(crate) mod front;
+pub(crate) mod load;
 pub(crate) mod people;
+pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod raw;
 mod scratch;
@@ -22,6 +25,16 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+/// Whether this is the long run (`COUNTERFOIL_SOAK=1`), which has the machine alone.
+pub(crate) fn is_soak() -> bool {
+    std::env::var_os("COUNTERFOIL_SOAK").is_some_and(|value| value == "1")
+}
+
+/// How many rounds: few in the suite, all of them in the long run.
+pub(crate) fn rounds(few: usize, all: usize) -> usize {
+    if is_soak() { all } else { few }
+}
 
 /// A running service. End it with [`Service::stop`]; a test that panics before leaves nothing running either.
 pub(crate) struct Service {

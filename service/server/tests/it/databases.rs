@@ -1,0 +1,157 @@
+//! Databases of the operator's: which are refused, and what is said.
+
+use crate::support::Scratch;
+use crate::support::front::Front;
+use counterfoil::postgres::connect::Database;
+use counterfoil::postgres::private::PrivateCluster;
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use std::path::Path;
+
+/// A server, and an empty database in it.
+struct Server {
+    cluster: PrivateCluster,
+    superuser: PgConnection,
+    _scratch: Scratch,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let scratch = Scratch::new();
+        let cluster = PrivateCluster::enter(scratch.path(), &|_| {}).await.unwrap();
+        let superuser = cluster.superuser("postgres").connect().await.unwrap();
+        let mut server = Self { cluster, superuser, _scratch: scratch };
+        server.run("CREATE DATABASE shop").await;
+        server
+    }
+
+    async fn run(&mut self, sql: &str) {
+        sqlx::query(AssertSqlSafe(sql.to_string())).execute(&mut self.superuser).await.unwrap();
+    }
+
+    fn url(&self, database: &str) -> String {
+        let socket = self.cluster.socket_dir().display();
+        format!("postgresql:///{database}?host={socket}&user=postgres")
+    }
+
+    fn socket_dir(&self) -> &Path {
+        self.cluster.socket_dir()
+    }
+
+    async fn stop(self) {
+        self.cluster.leave(&|_| {}).await.unwrap();
+    }
+}
+
+async fn open(url: &str) -> Result<Database, String> {
+    let opened = Database::open(Some(url), Path::new("/nowhere"), &|_| {}).await;
+    opened.map_err(|error| error.to_string())
+}
+
+async fn refused(url: &str) -> String {
+    open(url).await.err().unwrap_or_else(|| panic!("{url} was accepted"))
+}
+
+#[tokio::test]
+async fn settings_that_break_a_promise_are_refused() {
+    let mut server = Server::start().await;
+    let url = server.url("shop");
+    // Of the whole server.
+    for name in ["fsync", "full_page_writes"] {
+        server.run(&format!("ALTER SYSTEM SET {name} = off")).await;
+        server.run("SELECT pg_reload_conf()").await;
+        // The server reads its file in its own time.
+        let mut said = String::new();
+        for _ in 0..250 {
+            match open(&url).await {
+                Ok(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+                Err(error) => {
+                    said = error;
+                    break;
+                }
+            }
+        }
+        assert!(said.contains(name) && said.contains("\"off\""), "{said}");
+        server.run(&format!("ALTER SYSTEM RESET {name}")).await;
+        server.run("SELECT pg_reload_conf()").await;
+    }
+    // Of a database, or of the role that logs in.
+    for (setting, value) in [
+        ("synchronous_commit", "off"),
+        ("synchronous_commit", "local"),
+        ("default_transaction_isolation", "serializable"),
+        ("default_transaction_read_only", "on"),
+    ] {
+        for whose in ["DATABASE shop", "ROLE postgres"] {
+            server.run(&format!("ALTER {whose} SET {setting} = '{value}'")).await;
+            let said = refused(&url).await;
+            assert!(
+                said.contains(&setting.replace("default_transaction_read", "transaction_read")),
+                "{said}"
+            );
+            // The session that set it is not bound by it.
+            server.run("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE").await;
+            server.run(&format!("ALTER {whose} RESET {setting}")).await;
+        }
+    }
+    server.run("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0").await;
+    assert!(refused(&server.url("latin")).await.contains("server_encoding"));
+    open(&url).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn time_limits_of_a_role_or_a_database_do_not_reach_our_sessions() {
+    let mut server = Server::start().await;
+    let limits =
+        ["statement_timeout", "lock_timeout", "idle_session_timeout", "idle_in_transaction_session_timeout"];
+    for limit in limits {
+        server.run(&format!("ALTER ROLE postgres SET {limit} = '3s'")).await;
+        server.run(&format!("ALTER DATABASE shop SET {limit} = '4s'")).await;
+        server.run(&format!("ALTER ROLE postgres IN DATABASE shop SET {limit} = '5s'")).await;
+    }
+    let database = open(&server.url("shop")).await.unwrap();
+    for limit in limits {
+        let found: String = sqlx::query_scalar("SELECT current_setting($1)")
+            .bind(limit)
+            .fetch_one(&database.pool)
+            .await
+            .unwrap();
+        assert_eq!(found, "0", "{limit}");
+    }
+    database.pool.close().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_pooler_that_shares_sessions_is_refused() {
+    let server = Server::start().await;
+    for sessions in [1, 2, 20] {
+        let url = Front::Sharing(sessions).before(server.socket_dir(), "shop").await;
+        let said = refused(&url).await;
+        assert!(said.contains("transaction pooling"), "{sessions}: {said}");
+    }
+    let url = Front::Dropping.before(server.socket_dir(), "shop").await;
+    let said = refused(&url).await;
+    assert!(said.contains("plan_cache_mode") && said.contains("pooler"), "{said}");
+    // Nothing was made in a database that is not used.
+    let mut shop = server.cluster.superuser("shop").connect().await.unwrap();
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+        .fetch_one(&mut shop)
+        .await
+        .unwrap();
+    assert_eq!(tables, 0);
+    drop(shop);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_recovers_is_waited_for() {
+    let server = Server::start().await;
+    let url = Front::Recovering(35).before(server.socket_dir(), "shop").await;
+    let said = std::sync::Mutex::new(Vec::new());
+    let say = |sentence: &str| said.lock().unwrap().push(sentence.to_string());
+    Database::open(Some(&url), Path::new("/nowhere"), &say).await.unwrap();
+    let said = said.into_inner().unwrap();
+    assert!(said.iter().any(|sentence| sentence.contains("recovering")), "{said:?}");
+    server.stop().await;
+}

@@ -1,0 +1,159 @@
+//! `serve` as a process: beside another, stopped by Ctrl-C, on a database of the operator's, with an environment full
+//! of surprises.
+
+use crate::support::Scratch;
+use crate::support::load::{Ledger, Load, People};
+use crate::support::process::{INIT, Process, command, run};
+use counterfoil::postgres::private::PrivateCluster;
+use nix::sys::signal::Signal;
+use reqwest::{Method, StatusCode};
+use sqlx::{ConnectOptions, Connection};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A token's life over HTTP.
+async fn a_token_lives_and_ends(people: &People, base: &str) {
+    let (status, token) = people.ask(base, Method::POST, "/v1/user/tokens").await.unwrap();
+    assert_eq!(status, StatusCode::CREATED, "{token}");
+    let plaintext = token["plaintext"].as_str().unwrap();
+    assert_eq!(people.introspect(base, plaintext).await, Some(true));
+    let path = format!("/v1/user/tokens/{}", token["id"].as_str().unwrap());
+    assert_eq!(people.ask(base, Method::DELETE, &path).await.unwrap().0, StatusCode::NO_CONTENT);
+    assert_eq!(people.introspect(base, plaintext).await, Some(false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_stops_everything_and_the_data_stays() {
+    let scratch = Scratch::new();
+    let mut program = Process::serve(scratch.path()).await;
+    let people = People::made_by(command(scratch.path(), &INIT), program.base()).await;
+    let ledger = Arc::new(Ledger::default());
+    let load = Load::start(&people, program.base(), &ledger, true);
+    while ledger.done() < 20 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(program.interrupt().await.success(), "{}", program.said());
+    assert!(scratch.processes().is_empty());
+    load.stop().await;
+    let again = Process::serve(scratch.path()).await;
+    ledger.check(&people, again.base()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_terminal_stops_everything() {
+    let scratch = Scratch::new();
+    let mut program = Process::unheard(command(scratch.path(), &["serve"]));
+    program.until_postgres_runs_in(&scratch).await;
+    program.signal(Signal::SIGHUP);
+    program.until_it_ends().await;
+    for _ in 0..500 {
+        if scratch.processes().is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("PostgreSQL runs on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_during_the_first_start_leaves_nothing_running() {
+    let scratch = Scratch::new();
+    let mut program = Process::start(command(scratch.path(), &["serve"]));
+    program.until_it_says("starting the private PostgreSQL").await;
+    assert!(!program.interrupt().await.success(), "{}", program.said());
+    for _ in 0..500 {
+        if scratch.processes().is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("PostgreSQL runs on: {}", program.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_service_waits_and_is_refused() {
+    let scratch = Scratch::new();
+    let first = Process::serve(scratch.path()).await;
+    let people = People::made_by(command(scratch.path(), &INIT), first.base()).await;
+    let mut second = Process::start(command(scratch.path(), &["serve"]));
+    second.until_it_says("waiting up to 15 seconds").await;
+    assert!(!second.until_it_ends().await.success());
+    assert!(second.said().contains("stop it first"), "{}", second.said());
+    a_token_lives_and_ends(&people, first.base()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_postgres_variables_do_not_reach_the_private_cluster() {
+    let scratch = Scratch::new();
+    let with_surprises = |arguments: &[&str]| {
+        let mut command = command(scratch.path(), arguments);
+        let surprises = [
+            ("PGOPTIONS", "-c nonsense.at.all -c statement_timeout=1 -c search_path=pg_temp"),
+            ("PGHOST", "/nowhere"),
+            ("PGPORT", "1"),
+            ("PGUSER", "nobody"),
+            ("PGDATABASE", "nowhere"),
+            ("PGPASSWORD", "wrong"),
+            ("PGSSLMODE", "verify-full"),
+            ("PGSSLROOTCERT", "/nowhere"),
+            ("PGAPPNAME", "surprise"),
+            ("PGDATA", "/nowhere"),
+            ("LC_ALL", "pl_PL.UTF-8"),
+            ("LC_MESSAGES", "ja_JP.UTF-8"),
+            ("LANG", "xx"),
+            ("TZ", "Nowhere/Land"),
+        ];
+        command.envs(surprises);
+        command
+    };
+    let mut program = Process::start(with_surprises(&["serve"]));
+    program.until_ready().await;
+    let people = People::made_by(with_surprises(&INIT), program.base()).await;
+    a_token_lives_and_ends(&people, program.base()).await;
+}
+
+/// A cluster that the service does not know to be private, and an empty database in it.
+async fn another_database(data_dir: &Path) -> (PrivateCluster, String) {
+    let cluster = PrivateCluster::enter(data_dir, &|_| {}).await.unwrap();
+    let mut superuser = cluster.superuser("postgres").connect().await.unwrap();
+    let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_database WHERE datname = 'shop'")
+        .fetch_optional(&mut superuser)
+        .await
+        .unwrap();
+    if there.is_none() {
+        sqlx::query("CREATE DATABASE shop").execute(&mut superuser).await.unwrap();
+    }
+    superuser.close().await.unwrap();
+    let url = format!("postgresql:///shop?host={}&user=postgres", cluster.socket_dir().display());
+    (cluster, url)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_the_operators_is_waited_for_and_used() {
+    let scratch = Scratch::new();
+    let (data_dir, unused) = (scratch.path().join("theirs"), scratch.path().join("ours"));
+    let (cluster, url) = another_database(&data_dir).await;
+    cluster.leave(&|_| {}).await.unwrap();
+    let of_theirs = |arguments: &[&str]| {
+        let mut command = command(&unused, arguments);
+        command.env("DATABASE_URL", &url);
+        command
+    };
+    let mut program = Process::start(of_theirs(&["serve"]));
+    program.until_it_says("does not answer yet").await;
+    let (cluster, _) = another_database(&data_dir).await;
+    program.until_ready().await;
+    let people = People::made_by(of_theirs(&INIT), program.base()).await;
+    a_token_lives_and_ends(&people, program.base()).await;
+    assert!(program.interrupt().await.success(), "{}", program.said());
+    assert!(!unused.exists() && cluster.postmaster_pid().is_some(), "theirs is not ours to stop");
+
+    // What no waiting mends is told at once.
+    let mut wrong = command(&unused, &["migrate"]);
+    wrong.env("DATABASE_URL", url.replace("/shop", "/nowhere"));
+    let output = run(wrong).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("\"nowhere\" does not exist"), "{said}");
+    cluster.leave(&|_| {}).await.unwrap();
+}

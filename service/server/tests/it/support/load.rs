@@ -1,0 +1,231 @@
+//! Issues and revokes under way while something is broken, and a ledger of what was acknowledged.
+
+use super::process;
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+/// Who issues, and who asks.
+#[derive(Clone)]
+pub(crate) struct People {
+    owner: String,
+    gateway: (String, String),
+    client: Client,
+}
+
+/// What was acknowledged.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    /// Issued, and nobody asked for its end: id and plaintext.
+    standing: Mutex<HashMap<String, String>>,
+    /// Revoked.
+    ended: Mutex<Vec<String>>,
+    /// How many issues and revokes were acknowledged.
+    done: Mutex<usize>,
+    /// What must not have happened.
+    wrong: Mutex<Vec<String>>,
+}
+
+impl People {
+    /// Makes the first organization beside a running service, and waits until that knows of it.
+    pub(crate) async fn made_by(init: Command, base: &str) -> Self {
+        let made = process::init(init).await;
+        let text = |pointer: &str| made.pointer(pointer).unwrap().as_str().unwrap().to_string();
+        let people = Self {
+            owner: text("/owner/token"),
+            gateway: (text("/gateway/client_id"), text("/gateway/client_secret")),
+            client: Client::builder().timeout(Duration::from_secs(60)).build().unwrap(),
+        };
+        people.until_active(base, &people.owner).await;
+        people
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Value), reqwest::Error> {
+        let response = request.send().await?;
+        let status = response.status();
+        Ok((status, serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null)))
+    }
+
+    /// A request of the owner's.
+    pub(crate) async fn ask(
+        &self,
+        base: &str,
+        method: Method,
+        path: &str,
+    ) -> Result<(StatusCode, Value), reqwest::Error> {
+        let request = self.client.request(method.clone(), format!("{base}{path}")).bearer_auth(&self.owner);
+        self.send(if method == Method::POST { request.json(&json!({})) } else { request }).await
+    }
+
+    /// What the gateway is told; none where it is told that nobody knows now.
+    pub(crate) async fn introspect(&self, base: &str, plaintext: &str) -> Option<bool> {
+        let (id, secret) = &self.gateway;
+        let request = self.client.post(format!("{base}/oauth2/introspect")).basic_auth(id, Some(secret));
+        let form = request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("token={plaintext}"));
+        match self.send(form).await {
+            Ok((StatusCode::OK, answer)) => answer["active"].as_bool(),
+            _ => None,
+        }
+    }
+
+    /// Waits until a token is known to be active; how long that took.
+    pub(crate) async fn until_active(&self, base: &str, plaintext: &str) -> Duration {
+        let since = Instant::now();
+        while self.introspect(base, plaintext).await != Some(true) {
+            assert!(since.elapsed() < Duration::from_secs(60), "the token does not become active");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        since.elapsed()
+    }
+}
+
+impl Ledger {
+    fn note(&self, what: String) {
+        self.wrong.lock().unwrap().push(what);
+    }
+
+    /// A token that stands.
+    pub(crate) fn any_standing(&self) -> Option<String> {
+        self.standing.lock().unwrap().values().next().cloned()
+    }
+
+    /// How many issues and revokes were acknowledged.
+    pub(crate) fn done(&self) -> usize {
+        *self.done.lock().unwrap()
+    }
+
+    /// Every acknowledged issue is active, every acknowledged revoke is not, and nothing else went wrong.
+    pub(crate) async fn check(&self, people: &People, base: &str) {
+        let standing: Vec<_> = self.standing.lock().unwrap().clone().into_iter().collect();
+        for (id, plaintext) in standing {
+            assert_eq!(people.introspect(base, &plaintext).await, Some(true), "issued, and lost: {id}");
+        }
+        let ended = self.ended.lock().unwrap().clone();
+        for plaintext in ended {
+            assert_eq!(people.introspect(base, &plaintext).await, Some(false), "revoked, and back");
+        }
+        let wrong = self.wrong.lock().unwrap().clone();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    /// Revokes all, what was issued without anybody being told included, so that the next load has room.
+    pub(crate) async fn tidy(&self, people: &People, base: &str) {
+        let (_, own) = people.ask(base, Method::GET, "/v1/token").await.unwrap();
+        let (_, list) = people.ask(base, Method::GET, "/v1/user/tokens?limit=100").await.unwrap();
+        for token in list["items"].as_array().unwrap().iter().filter(|token| token["id"] != own["id"]) {
+            let id = token["id"].as_str().unwrap();
+            let path = format!("/v1/user/tokens/{id}");
+            let (status, _) = people.ask(base, Method::DELETE, &path).await.unwrap();
+            assert_eq!(status, StatusCode::NO_CONTENT);
+            let plaintext = self.standing.lock().unwrap().remove(id);
+            self.ended.lock().unwrap().extend(plaintext);
+        }
+    }
+}
+
+/// Workers that issue and revoke until they are stopped.
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    workers: JoinSet<()>,
+}
+
+/// How many workers.
+const WORKERS: usize = 4;
+/// How many tokens stand per worker: fewer than the limit allows in all, since some are issued untold.
+const EACH: usize = 6;
+
+impl Load {
+    /// Starts it. Only where the service itself is killed may a connection fail.
+    pub(crate) fn start(people: &People, base: &str, ledger: &Arc<Ledger>, may_fail: bool) -> Self {
+        let (stop, mut workers) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
+        for _ in 0..WORKERS {
+            let worker = Worker {
+                people: people.clone(),
+                base: base.into(),
+                ledger: ledger.clone(),
+                may_fail,
+                own: Vec::new(),
+            };
+            workers.spawn(worker.work(stop.clone()));
+        }
+        Self { stop, workers }
+    }
+
+    /// Ends it, with its last requests answered.
+    pub(crate) async fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        self.workers.join_all().await;
+    }
+}
+
+struct Worker {
+    people: People,
+    base: String,
+    ledger: Arc<Ledger>,
+    may_fail: bool,
+    own: Vec<(String, String)>,
+}
+
+impl Worker {
+    async fn work(mut self, stop: Arc<AtomicBool>) {
+        while !stop.load(Ordering::Acquire) {
+            let well = if self.own.len() < EACH { self.issue().await } else { self.revoke().await };
+            if !well {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+
+    async fn issue(&mut self) -> bool {
+        let answer = self.people.ask(&self.base, Method::POST, "/v1/user/tokens").await;
+        let Some(token) = self.acknowledged(answer, StatusCode::CREATED) else { return false };
+        let [id, plaintext] = ["id", "plaintext"].map(|field| token[field].as_str().unwrap().to_string());
+        self.ledger.standing.lock().unwrap().insert(id.clone(), plaintext.clone());
+        if self.people.introspect(&self.base, &plaintext).await == Some(false) {
+            self.ledger.note(format!("issued, and inactive at once: {id}"));
+        }
+        self.own.push((id, plaintext));
+        true
+    }
+
+    async fn revoke(&mut self) -> bool {
+        let (id, plaintext) = self.own.remove(0);
+        // From here on nobody may rely on it, whatever comes of the request.
+        self.ledger.standing.lock().unwrap().remove(&id);
+        let answer = self.people.ask(&self.base, Method::DELETE, &format!("/v1/user/tokens/{id}")).await;
+        if self.acknowledged(answer, StatusCode::NO_CONTENT).is_none() {
+            return false;
+        }
+        if self.people.introspect(&self.base, &plaintext).await == Some(true) {
+            self.ledger.note(format!("revoked, and active: {id}"));
+        }
+        self.ledger.ended.lock().unwrap().push(plaintext);
+        true
+    }
+
+    /// The answer to what was done. Anything but that, "not now", or "too many" is noted as wrong.
+    fn acknowledged(
+        &self,
+        answer: Result<(StatusCode, Value), reqwest::Error>,
+        done: StatusCode,
+    ) -> Option<Value> {
+        match answer {
+            Ok((status, body)) if status == done => {
+                *self.ledger.done.lock().unwrap() += 1;
+                return Some(body);
+            }
+            Ok((StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT, _)) => {}
+            Ok((status, body)) => self.ledger.note(format!("{status}: {body}")),
+            Err(error) if self.may_fail => drop(error),
+            Err(error) => self.ledger.note(error.to_string()),
+        }
+        None
+    }
+}
