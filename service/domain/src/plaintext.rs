@@ -126,26 +126,40 @@ impl Digest {
 
     /// 64 lower-case hex digits.
     pub fn hex(&self) -> String {
-        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
+        let mut text = String::with_capacity(64);
+        for byte in self.0 {
             for nibble in [byte >> 4, byte & 15] {
-                text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+                text.push(char::from(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }));
             }
-            text
-        })
+        }
+        text
     }
 
-    /// Reads 64 lower-case hex digits.
+    /// Reads 64 lower-case hex digits. Every stored event has some, so it looks at each once.
     pub fn from_hex(text: &str) -> Option<Self> {
+        let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
         let mut digest = [0; 32];
-        if text.len() != 64 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return None;
+        let mut wrong = 0;
+        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+            let (high, low) = (NIBBLES[usize::from(pair[0])], NIBBLES[usize::from(pair[1])]);
+            wrong |= high | low;
+            *byte = high << 4 | low & 15;
         }
-        for (place, byte) in digest.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).ok()?;
-        }
-        Some(Self(digest))
+        (wrong & 0xf0 == 0).then_some(Self(digest))
     }
 }
+
+/// What each character stands for as a lower-case hex digit; 0xff for nothing.
+const NIBBLES: [u8; 256] = {
+    let mut nibbles = [0xff; 256];
+    let mut value = 0;
+    while value < 16 {
+        let digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
+        nibbles[digit as usize] = value;
+        value += 1;
+    }
+    nibbles
+};
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -161,8 +175,9 @@ impl serde::Serialize for Digest {
 
 impl<'de> serde::Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::from_hex(&text).ok_or_else(|| serde::de::Error::custom("not 64 lower-case hex digits"))
+        deserializer.deserialize_str(crate::read_str(|text| {
+            Self::from_hex(text).ok_or("not 64 lower-case hex digits")
+        }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Instants, and the one parser of RFC 3339 that every door uses.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use time::{Date, Month, OffsetDateTime, Time, UtcOffset};
 
@@ -146,8 +146,7 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::parse(&text).map_err(D::Error::custom)
+        deserializer.deserialize_str(crate::read_str(Self::parse))
     }
 }
 
