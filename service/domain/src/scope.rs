@@ -1,7 +1,7 @@
 //! Scopes: what a token was narrowed to.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use std::{collections::BTreeSet, fmt};
+use std::{fmt, sync::Arc};
 
 /// Longest scope-token that is stored, in bytes.
 pub const LONGEST: usize = 64;
@@ -9,8 +9,11 @@ pub const LONGEST: usize = 64;
 pub const MOST: usize = 32;
 
 /// A set of scope-tokens (RFC 6749 section 3.3). Never empty: a token that may nothing is not issued.
+///
+/// It is kept as RFC 6749 writes it, in order and with one blank between scope-tokens, which contain none: millions of
+/// small sets are held, copied and compared.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Scopes(BTreeSet<String>);
+pub struct Scopes(Arc<str>);
 
 /// Why a list is not a set of scopes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,33 +32,35 @@ pub enum NotScopes {
 impl Scopes {
     /// Checks each scope-token and drops repetitions.
     pub fn new(tokens: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, NotScopes> {
-        let set: BTreeSet<String> = tokens.into_iter().map(Into::into).collect();
+        let mut set: Vec<String> = tokens.into_iter().map(Into::into).collect();
+        set.sort_unstable();
+        set.dedup();
         match () {
             () if set.is_empty() => Err(NotScopes::Empty),
             () if set.len() > MOST => Err(NotScopes::TooMany),
             () if !set.iter().all(|token| is_scope_token(token)) => Err(NotScopes::Malformed),
-            () => Ok(Self(set)),
+            () => Ok(Self(set.join(" ").into())),
         }
     }
 
     /// What a session may, and so the default of what it issues.
     pub fn read_write() -> Self {
-        Self([READ, WRITE].map(String::from).into())
+        Self("read write".into())
     }
 
     /// Whether this set contains the scope-token.
     pub fn has(&self, token: &str) -> bool {
-        self.0.contains(token)
+        self.iter().any(|own| own == token)
     }
 
     /// Whether everything in this set is in `other` too.
     pub fn within(&self, other: &Self) -> bool {
-        self.0.is_subset(&other.0)
+        self.iter().all(|token| other.has(token))
     }
 
     /// The scope-tokens in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+        self.0.split(' ')
     }
 }
 
@@ -74,10 +79,7 @@ fn is_scope_token(token: &str) -> bool {
 impl fmt::Display for Scopes {
     /// The `scope` of RFC 6749: the scope-tokens with one blank between them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, token) in self.0.iter().enumerate() {
-            write!(f, "{}{token}", if place == 0 { "" } else { " " })?;
-        }
-        Ok(())
+        f.write_str(&self.0)
     }
 }
 
@@ -89,7 +91,7 @@ impl fmt::Debug for Scopes {
 
 impl Serialize for Scopes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        serializer.collect_seq(self.iter())
     }
 }
 

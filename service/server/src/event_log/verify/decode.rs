@@ -10,9 +10,10 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// What was read.
+#[expect(clippy::large_enum_variant, reason = "nearly all are events, and each is handed on at once")]
 pub(crate) enum Read {
     /// An event.
-    Event(Box<Stored>),
+    Event(Stored),
     /// The last line of a stream: how far it looked, whether there was more, and the head as of the request.
     End { next_after: Seq, more: bool, head: Seq },
     /// A line that belongs to no download.
@@ -62,20 +63,24 @@ struct End {
 }
 
 impl Decoder {
-    /// Decodes a chunk.
-    pub(crate) fn decode(&mut self, chunk: &Chunk) -> Result<Vec<Read>, VerifyError> {
+    /// Decodes a chunk and hands out what it holds, one by one: what is decoded dies where it was made, or the
+    /// allocator could not use its place again.
+    pub(crate) fn decode(&mut self, chunk: &Chunk, mut take: impl FnMut(Read)) -> Result<(), VerifyError> {
         match chunk {
             Chunk::Rows(rows) => {
-                let mut read = Vec::with_capacity(rows.len());
                 for row in rows {
-                    read.extend(self.row(row)?.map(|stored| Read::Event(Box::new(stored))));
+                    if let Some(stored) = self.row(row)? {
+                        take(Read::Event(stored));
+                    }
                 }
-                Ok(read)
             }
             Chunk::Lines(number, lines) => {
-                Ok(lines.iter().zip(*number..).map(|(line, number)| self.line(line, number)).collect())
+                for (line, number) in lines.iter().zip(*number..) {
+                    take(self.line(line, number));
+                }
             }
         }
+        Ok(())
     }
 
     /// A row; `None` for the mark at the end.
@@ -84,13 +89,12 @@ impl Decoder {
             return Ok(None);
         }
         let mut fields = Fields::next(row, 8).ok_or(VerifyError::Copy)?;
-        let mut field = || fields.field().ok_or(VerifyError::Copy);
-        let seq = number(field()?)?;
-        let record = std::str::from_utf8(field()?.unwrap_or_default()).map_err(|_| VerifyError::Copy)?;
-        let digest = Digest(array(field()?)?);
-        let (name, organization) = (field()?.unwrap_or_default(), optional_uuid(field()?)?);
-        let (subject, user) = (uuid(field()?)?, optional_uuid(field()?)?);
-        let decided_at = number(field()?)?;
+        let seq = i64::from_be_bytes(fields.array()?);
+        let record = std::str::from_utf8(fields.bytes()?).map_err(|_| VerifyError::Copy)?;
+        let digest = Digest(fields.array()?);
+        let (name, organization) = (fields.bytes()?, fields.optional_uuid()?);
+        let (subject, user) = (fields.uuid()?, fields.optional_uuid()?);
+        let decided_at = i64::from_be_bytes(fields.array()?);
         let mut stored = self.stored(Some(seq as Seq), record, digest);
         stored.about = Some((subject, user));
         if let Ok(recorded) = &stored.event {
@@ -109,7 +113,7 @@ impl Decoder {
         let Some(line) = line.strip_suffix('\n') else { return Read::Cut };
         if let Ok(Line { chain, record }) = serde_json::from_str(line) {
             return match Digest::from_hex(&chain) {
-                Some(chain) => Read::Event(Box::new(self.stored(None, record.get(), chain))),
+                Some(chain) => Read::Event(self.stored(None, record.get(), chain)),
                 None => Read::Strange(number),
             };
         }
@@ -128,20 +132,4 @@ impl Decoder {
         self.before = Some((seq, digest));
         Stored { seq, event, chain: digest, follows, wrong: Vec::new(), about: None }
     }
-}
-
-fn array<const N: usize>(field: Option<&[u8]>) -> Result<[u8; N], VerifyError> {
-    field.and_then(|bytes| bytes.try_into().ok()).ok_or(VerifyError::Copy)
-}
-
-fn number(field: Option<&[u8]>) -> Result<i64, VerifyError> {
-    array(field).map(i64::from_be_bytes)
-}
-
-fn uuid(field: Option<&[u8]>) -> Result<Uuid, VerifyError> {
-    array(field).map(Uuid::from_bytes)
-}
-
-fn optional_uuid(field: Option<&[u8]>) -> Result<Option<Uuid>, VerifyError> {
-    field.map(|bytes| uuid(Some(bytes))).transpose()
 }

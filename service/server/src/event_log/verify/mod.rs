@@ -123,7 +123,10 @@ pub(crate) async fn walk_table(
         Some(Until::Seq(seq)) => Some(seq),
         _ => None,
     };
-    let (chunks, walk) = start(Walk { until, ..Walk::default() }, progress);
+    let mut walk = Walk { until, ..Walk::default() };
+    // A map that grows while it is filled is copied time and again. The estimate costs nothing and may be wrong.
+    walk.state.tokens.reserve(source::tokens(snapshot).await?.min(head) as usize);
+    let (chunks, walk) = start(walk, progress);
     source::rows(snapshot, last, chunks).await?;
     walk.await.map_err(|_| VerifyError::Interrupted)?
 }
@@ -145,33 +148,20 @@ pub(crate) async fn walk_file(
     }
 }
 
-/// Chunks that are read, decoded or folded at a time.
+/// Chunks that wait for being folded.
 const UNDER_WAY: usize = 4;
 
-/// Starts the threads that decode and fold.
+/// Starts the thread that decodes and folds, while what comes next is read.
 fn start(mut walk: Walk, progress: &Arc<Progress>) -> (Sender<Chunk>, JoinHandle<Result<Walk, VerifyError>>) {
-    let (chunks, mut stored) = channel::<Chunk>(UNDER_WAY);
-    let (decoded, mut reads) = channel(UNDER_WAY);
-    let decoding = spawn_blocking(move || {
-        let mut decoder = Decoder::default();
-        while let Some(chunk) = stored.blocking_recv() {
-            if decoded.blocking_send(decoder.decode(&chunk)?).is_err() {
-                break;
-            }
-        }
-        Ok::<(), VerifyError>(())
-    });
+    let (chunks, mut read) = channel::<Chunk>(UNDER_WAY);
     let progress = progress.clone();
-    let folding = spawn_blocking(move || {
-        while let Some(reads) = reads.blocking_recv() {
-            reads.into_iter().for_each(|read| walk.take(read));
+    let walking = spawn_blocking(move || {
+        let mut decoder = Decoder::default();
+        while let Some(chunk) = read.blocking_recv() {
+            decoder.decode(&chunk, |read| walk.take(read))?;
             progress.events.store(walk.events, Ordering::Relaxed);
         }
-        walk
+        Ok(walk)
     });
-    let whole = tokio::spawn(async move {
-        decoding.await.map_err(|_| VerifyError::Interrupted)??;
-        folding.await.map_err(|_| VerifyError::Interrupted)
-    });
-    (chunks, whole)
+    (chunks, walking)
 }

@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use std::io::BufRead;
 use std::path::Path;
 use tokio::sync::mpsc::Sender;
+use uuid::Uuid;
 
 /// Some events as they are stored.
 pub(crate) enum Chunk {
@@ -35,17 +36,13 @@ pub(crate) async fn rows(
         "COPY (SELECT seq, record, chain, type, organization_id, subject_id, user_id, decided_at FROM events {until}
          ORDER BY seq) TO STDOUT (FORMAT binary)"
     );
-    let mut rows = connection.copy_out_raw(&sql).await?;
-    let (mut chunk, mut begun) = (Vec::with_capacity(CHUNK), false);
-    while let Some(mut row) = rows.try_next().await? {
-        if !begun {
-            row = body(row).ok_or(VerifyError::Copy)?;
-            begun = true;
-        }
+    let mut chunk = Vec::with_capacity(CHUNK);
+    let mut rows = copy(connection, &sql).await?;
+    while let Some(row) = rows.try_next().await? {
         chunk.push(row);
         if chunk.len() == CHUNK {
             let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));
-            // Nobody listens any more if a later stage failed; it says so itself.
+            // Nobody listens any more if the walk failed; it says so itself.
             if chunks.send(Chunk::Rows(full)).await.is_err() {
                 return Ok(());
             }
@@ -53,6 +50,26 @@ pub(crate) async fn rows(
     }
     let _ = chunks.send(Chunk::Rows(chunk)).await;
     Ok(())
+}
+
+/// About how many tokens there are.
+pub(crate) async fn tokens(connection: &mut PgConnection) -> Result<u64, VerifyError> {
+    let sql = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'tokens'::regclass";
+    Ok(sqlx::query_scalar::<_, i64>(sql).fetch_one(connection).await? as u64)
+}
+
+/// The rows that a COPY in binary form gives, without the header. The last is the mark at the end.
+pub(crate) async fn copy<'a>(
+    connection: &'a mut PgConnection,
+    sql: &str,
+) -> Result<impl futures_util::Stream<Item = Result<Bytes, VerifyError>> + Unpin + use<'a>, VerifyError> {
+    let rows = connection.copy_out_raw(sql).await?.map_err(VerifyError::from);
+    let mut begun = false;
+    Ok(rows.and_then(move |row| {
+        let row = if begun { Some(row) } else { body(row) };
+        begun = true;
+        std::future::ready(row.ok_or(VerifyError::Copy))
+    }))
 }
 
 /// What comes after the header.
@@ -106,5 +123,26 @@ impl<'a> Fields<'a> {
         let (field, rest) = rest.split_at_checked(length)?;
         self.0 = rest;
         Some(Some(field))
+    }
+
+    /// The next field, which is not null.
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], VerifyError> {
+        self.field().flatten().ok_or(VerifyError::Copy)
+    }
+
+    /// The next field, of a fixed length.
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], VerifyError> {
+        self.bytes()?.try_into().map_err(|_| VerifyError::Copy)
+    }
+
+    /// The next field, an id.
+    pub(crate) fn uuid(&mut self) -> Result<Uuid, VerifyError> {
+        self.array().map(Uuid::from_bytes)
+    }
+
+    /// The next field, an id or null.
+    pub(crate) fn optional_uuid(&mut self) -> Result<Option<Uuid>, VerifyError> {
+        let field = self.field().ok_or(VerifyError::Copy)?;
+        field.map(|bytes| Uuid::from_slice(bytes).map_err(|_| VerifyError::Copy)).transpose()
     }
 }

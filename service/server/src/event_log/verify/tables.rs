@@ -1,6 +1,7 @@
 //! Comparing every derived table with what the events fold into.
 
 use super::findings::Findings;
+use super::source::{Fields, copy};
 use super::walk::{Committed, Walk};
 use super::{Progress, VerifyError};
 use crate::read_model::tables::beside::folded;
@@ -134,12 +135,13 @@ impl Tables<'_> {
     /// Each standing token of a user holds its slot, and nothing else does.
     async fn slots(&mut self, state: &State) -> Result<(), VerifyError> {
         let mut seen = HashSet::new();
-        let mut rows =
-            sqlx::query("SELECT user_id, slot, token_id FROM claimed_slots").fetch(&mut *self.snapshot);
+        let sql = "COPY claimed_slots (user_id, slot, token_id) TO STDOUT (FORMAT binary)";
+        let mut rows = copy(self.snapshot, sql).await?;
         while let Some(row) = rows.try_next().await? {
+            let Some(mut fields) = Fields::next(&row, 3) else { continue };
             self.rows += 1;
             let (user, slot, token) =
-                (UserId(row.try_get(0)?), row.try_get::<i16, _>(1)?, TokenId(row.try_get(2)?));
+                (UserId(fields.uuid()?), i16::from_be_bytes(fields.array()?), TokenId(fields.uuid()?));
             let held = state.users.get(&user).and_then(|user| user.standing.get(&(slot as u16)));
             if held.is_some_and(|held| held.id == token) {
                 seen.insert(token);
@@ -161,12 +163,13 @@ impl Tables<'_> {
     /// Each plaintext that is known as a standing token's own has its digest claimed, and nothing else has.
     async fn digests(&mut self, state: &State) -> Result<(), VerifyError> {
         let mut seen: HashSet<Digest> = HashSet::with_capacity(state.tokens.len());
-        let sql = "SELECT digest, era, token_id FROM claimed_digests";
-        let mut rows = sqlx::query(sql).fetch(&mut *self.snapshot);
+        let sql = "COPY claimed_digests (digest, era, token_id) TO STDOUT (FORMAT binary)";
+        let mut rows = copy(self.snapshot, sql).await?;
         while let Some(row) = rows.try_next().await? {
+            let Some(mut fields) = Fields::next(&row, 3) else { continue };
             self.rows += 1;
-            let (bytes, era, token): (&[u8], i32, Uuid) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            let digest = <[u8; 32]>::try_from(bytes).ok().map(Digest);
+            let digest = fields.field().flatten().and_then(|bytes| bytes.try_into().ok()).map(Digest);
+            let (era, token) = (i32::from_be_bytes(fields.array()?), fields.uuid()?);
             let holder = state.tokens.get(&TokenId(token)).filter(|token| token.stands());
             match digest.filter(|digest| era == 0 && holder.is_some_and(|token| knows(token, digest))) {
                 Some(digest) => drop(seen.insert(digest)),

@@ -80,7 +80,7 @@ impl Walk {
     /// Takes what was read next.
     pub(crate) fn take(&mut self, read: Read) {
         match read {
-            Read::Event(stored) => self.event(*stored),
+            Read::Event(stored) => self.event(stored),
             Read::End { next_after, more, head } => {
                 self.extent.end = Some((head, !more));
                 if next_after < self.head() && !self.stopped {
