@@ -21,10 +21,17 @@ async fn the_readmes_requests_do_what_it_says() {
         ("SECRET", made.gateway.client_secret.clone()),
     ];
     let mut answers = Vec::new();
+    let directory = tempfile::tempdir().unwrap();
     for request in requests() {
         // Only the port is not the printed one.
         let request = request.replace("http://127.0.0.1:8080", service.base());
-        let shell = Command::new("bash").arg("-euc").arg(&request).envs(variables.clone()).output().unwrap();
+        let shell = Command::new("bash")
+            .arg("-euc")
+            .arg(&request)
+            .current_dir(directory.path())
+            .envs(variables.clone())
+            .output()
+            .unwrap();
         assert!(shell.status.success(), "{request}: {}", String::from_utf8_lossy(&shell.stderr));
         let answer: Value = serde_json::from_slice(&shell.stdout).unwrap_or(Value::Null);
         if let (Some(plaintext), Some(id)) = (answer["plaintext"].as_str(), answer["id"].as_str()) {
@@ -32,10 +39,12 @@ async fn the_readmes_requests_do_what_it_says() {
         }
         answers.push(answer);
     }
-    let [issued, before, _, after] = &answers[..] else { panic!("other requests: {answers:?}") };
+    let [issued, before, _, after, ..] = &answers[..] else { panic!("other requests: {answers:?}") };
     assert_eq!(issued["note"], "ci");
     assert_eq!(before["active"], true);
     assert_eq!(before["jti"], issued["id"]);
     assert_eq!(after, &serde_json::json!({ "active": false }));
+    let download = std::fs::read_to_string(directory.path().join("events.ndjson")).unwrap();
+    assert!(download.contains("token.revoked") && download.ends_with("}\n"), "{download}");
     service.stop().await;
 }

@@ -7,12 +7,12 @@
 //!
 //! Each event is shown as it was written, with its chain value, so that a download proves itself.
 
-use super::tokens::instant;
 use crate::app::App;
 use crate::event_log::feed::{Filter, Item, Viewer, last_before, page, subject};
 use crate::event_log::read::head;
 use crate::http::caller::Caller;
 use crate::http::problem::Problem;
+use crate::http::query::Query;
 use crate::ops::drain::Stage;
 use axum::body::Body;
 use axum::extract::{OriginalUri, State};
@@ -39,65 +39,39 @@ enum Until {
 }
 
 #[derive(Default)]
-struct Query {
+struct Asked {
     after: Seq,
     until: Option<Until>,
     name: Option<&'static str>,
     subject: Option<TokenId>,
-    limit: Option<usize>,
 }
 
-/// Reads the query. What is unknown, given twice or malformed is refused: a filter that is not understood must not
-/// widen what is exported.
-fn read(query: &str) -> Result<Query, Problem> {
-    let mut read = Query::default();
-    let mut seen = Vec::new();
-    for (name, text) in form_urlencoded::parse(query.as_bytes()) {
-        if seen.contains(&name) {
-            return Err(Problem::malformed("query", "A parameter is given twice."));
-        }
-        match &*name {
-            "after" => {
-                read.after = position(&text)
-                    .ok_or_else(|| Problem::malformed("after", "It is an event's seq, or 0."))?
-            }
-            "until" => {
-                read.until = Some(match position(&text) {
-                    Some(seq) => Until::Seq(seq),
-                    None => Until::Instant(instant("until", &text).map_err(|_| {
-                        Problem::malformed(
-                            "until",
-                            "It is an event's seq, or an RFC 3339 date-time; send a `+` in it as %2B.",
-                        )
-                    })?),
-                })
-            }
-            "type" => {
-                let known = Event::NAMES.iter().find(|known| **known == text);
-                read.name = Some(
-                    known
-                        .ok_or_else(|| Problem::malformed("type", "There is no event type of this name."))?,
-                )
-            }
-            "subject" => {
-                let id = text.parse().map_err(|_| {
-                    Problem::malformed("subject", "It is the id of what the events are about.")
-                })?;
-                read.subject = Some(id)
-            }
-            "limit" => {
-                let limit = position(&text).filter(|n| (1..=PAGE.1 as Seq).contains(n));
-                read.limit =
-                    Some(limit.ok_or_else(|| Problem::malformed("limit", "It is 1 to 1000."))? as usize)
-            }
-            _ => {
-                let detail = "The parameters are after, until, type, subject and limit.";
-                return Err(Problem::malformed("query", detail));
-            }
-        }
-        seen.push(name);
+fn asked(query: &Query) -> Result<Asked, Problem> {
+    let after = query
+        .get("after")
+        .map(|text| position(text).ok_or_else(|| Problem::malformed("after", "It is an event's seq, or 0.")));
+    let name = query.get("type").map(|text| {
+        let known = Event::NAMES.iter().find(|known| **known == text);
+        known.copied().ok_or_else(|| Problem::malformed("type", "There is no event type of this name."))
+    });
+    let subject = query.get("subject").map(|text| {
+        let wrong = |_| Problem::malformed("subject", "It is the id of what the events are about.");
+        text.parse().map_err(wrong)
+    });
+    Ok(Asked {
+        after: after.transpose()?.unwrap_or(0),
+        until: query.get("until").map(until).transpose()?,
+        name: name.transpose()?,
+        subject: subject.transpose()?,
+    })
+}
+
+fn until(text: &str) -> Result<Until, Problem> {
+    if let Some(seq) = position(text) {
+        return Ok(Until::Seq(seq));
     }
-    Ok(read)
+    let detail = "It is an event's seq, or an RFC 3339 date-time; send a `+` in it as %2B.";
+    Timestamp::parse(text).map(Until::Instant).map_err(|_| Problem::malformed("until", detail))
 }
 
 /// A position of the log, in digits and nothing else.
@@ -121,15 +95,15 @@ struct Reading {
 }
 
 impl Reading {
-    async fn begin(app: App, caller: &Caller, query: Query, left: usize) -> Result<Self, Problem> {
+    async fn begin(app: App, caller: &Caller, asked: Asked, left: usize) -> Result<Self, Problem> {
         let mut connection = app.pool.acquire().await?;
         let head = head(&mut connection).await?;
-        let last = match query.until {
+        let last = match asked.until {
             None => head,
             Some(Until::Seq(seq)) => seq.min(head),
             Some(Until::Instant(instant)) => last_before(&mut connection, instant, head).await?,
         };
-        let subject = match query.subject {
+        let subject = match asked.subject {
             Some(id) => Some(subject(&mut connection, id.0).await?),
             None => None,
         };
@@ -139,8 +113,8 @@ impl Reading {
             organization: caller.organization,
             everything: allows(caller.role, Permission::ReadAllEvents),
         };
-        let filter = Filter { name: query.name, subject };
-        Ok(Self { app, viewer, filter, after: query.after, last, head, left })
+        let filter = Filter { name: asked.name, subject };
+        Ok(Self { app, viewer, filter, after: asked.after, last, head, left })
     }
 
     /// The next events, at most so many. Goes on from where it looked.
@@ -188,13 +162,15 @@ pub async fn list(
     uri: OriginalUri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let query = read(uri.query().unwrap_or_default())?;
-    let limit = query.limit;
+    let query = Query::parse(&uri, &["after", "until", "type", "subject", "limit"])?;
+    let asked = asked(&query)?;
     if wants_stream(&headers) {
-        let reading = Reading::begin(app, &caller, query, limit.unwrap_or(usize::MAX)).await?;
+        // Without a limit the stream has none.
+        let limit = query.get("limit").map(|_| query.limit(PAGE.0, PAGE.1)).transpose()?;
+        let reading = Reading::begin(app, &caller, asked, limit.unwrap_or(usize::MAX)).await?;
         return Ok(answer(NDJSON, Body::from_stream(lines(reading))));
     }
-    let mut reading = Reading::begin(app, &caller, query, limit.unwrap_or(PAGE.0)).await?;
+    let mut reading = Reading::begin(app, &caller, asked, query.limit(PAGE.0, PAGE.1)?).await?;
     let items = reading.next(PAGE.1).await?;
     let mut text = String::from("{\"items\":[");
     for (place, item) in items.iter().enumerate() {
