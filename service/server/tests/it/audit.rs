@@ -3,6 +3,7 @@
 use crate::support::Service;
 use crate::support::people::person;
 use counterfoil::event_log::feed::{self, Filter, Viewer};
+use counterfoil::ops::drain::Stage;
 use counterfoil_domain::event::{CHAIN_START, Recorded, chain};
 use counterfoil_domain::ids::{OrganizationId, UserId};
 use counterfoil_domain::role::Role;
@@ -256,6 +257,27 @@ async fn an_empty_page_is_not_the_end() {
     let subject = format!("?after=8&type=token.revoked&subject={}", service.made.owner.id);
     assert_eq!(page(&service, &owner, &subject).await["more"], false);
     assert_eq!(lines(&stream(&service, &owner, query).await).len(), 1);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_at_a_whole_line_when_the_service_stops() {
+    let service = Service::start().await;
+    // More than the buffers between the two hold.
+    padding(&service, "user.password_set", service.made.owner.id, 60_000).await;
+    let request = reqwest::Client::new().get(format!("{}/v1/events", service.base()));
+    let request = request.bearer_auth(&service.made.owner.token).header("accept", "application/x-ndjson");
+    let mut response = request.send().await.unwrap();
+    let mut text = response.chunk().await.unwrap().unwrap().to_vec();
+    service.drain().reach(Stage::Leaving);
+    service.drain().reached(Stage::Draining).await;
+    while let Some(chunk) = response.chunk().await.unwrap() {
+        text.extend_from_slice(&chunk);
+    }
+    let lines = lines(std::str::from_utf8(&text).unwrap());
+    let end = lines.last().unwrap();
+    assert_eq!(end.more, Some(true));
+    assert_eq!(end.next_after, Some(lines.len() as u64 - 1));
     service.stop().await;
 }
 

@@ -163,6 +163,11 @@ async fn every_corruption_is_named() {
         ("UPDATE organizations SET revoked_all = 5".into(), "organizations", "revoked_all is 5"),
         ("UPDATE environments SET number = number + 1".into(), "environments", "number is"),
         ("DELETE FROM environments".into(), "environments", "is not there"),
+        (
+            format!("UPDATE tokens SET id = gen_random_uuid() WHERE id = '{revoked}'"),
+            "tokens",
+            "is not there",
+        ),
         // The claims.
         (format!("DELETE FROM claimed_slots WHERE token_id = '{narrow}'"), "claimed_slots", "not claimed"),
         (

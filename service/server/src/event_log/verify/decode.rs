@@ -68,7 +68,7 @@ impl Decoder {
     pub(crate) fn decode(&mut self, chunk: &Chunk, mut take: impl FnMut(Read)) -> Result<(), VerifyError> {
         match chunk {
             Chunk::Rows(rows) => {
-                for row in rows {
+                for row in rows.iter() {
                     if let Some(stored) = self.row(row)? {
                         take(Read::Event(stored));
                     }

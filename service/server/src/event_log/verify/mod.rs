@@ -23,12 +23,12 @@ pub use walk::{Extent, Until, Walk};
 
 use counterfoil_domain::ids::Seq;
 use decode::Decoder;
-use source::Chunk;
+use source::{Chunk, Rows};
 use sqlx::{Connection, PgConnection, PgPool};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Why verification could not be done. What was found is no error.
@@ -126,8 +126,8 @@ pub(crate) async fn walk_table(
     let mut walk = Walk { until, ..Walk::default() };
     // A map that grows while it is filled is copied time and again. The estimate costs nothing and may be wrong.
     walk.state.tokens.reserve(source::tokens(snapshot).await?.min(head) as usize);
-    let (chunks, walk) = start(walk, progress);
-    source::rows(snapshot, last, chunks).await?;
+    let (chunks, used, walk) = start(walk, progress);
+    source::rows(snapshot, last, chunks, used).await?;
     walk.await.map_err(|_| VerifyError::Interrupted)?
 }
 
@@ -137,7 +137,7 @@ pub(crate) async fn walk_file(
     until: Option<Until>,
     progress: &Arc<Progress>,
 ) -> Result<Walk, VerifyError> {
-    let (chunks, walk) = start(Walk { until, is_download: true, ..Walk::default() }, progress);
+    let (chunks, _, walk) = start(Walk { until, is_download: true, ..Walk::default() }, progress);
     let path = path.to_owned();
     let read = spawn_blocking(move || source::lines(&path, &chunks));
     read.await.map_err(|_| VerifyError::Interrupted)??;
@@ -148,20 +148,29 @@ pub(crate) async fn walk_file(
     }
 }
 
+/// A walk under way.
+type Walking = JoinHandle<Result<Walk, VerifyError>>;
+
 /// Chunks that wait for being folded.
 const UNDER_WAY: usize = 4;
 
 /// Starts the thread that decodes and folds, while what comes next is read.
-fn start(mut walk: Walk, progress: &Arc<Progress>) -> (Sender<Chunk>, JoinHandle<Result<Walk, VerifyError>>) {
+fn start(mut walk: Walk, progress: &Arc<Progress>) -> (Sender<Chunk>, Receiver<Rows>, Walking) {
     let (chunks, mut read) = channel::<Chunk>(UNDER_WAY);
+    let (done, used) = channel(UNDER_WAY);
     let progress = progress.clone();
     let walking = spawn_blocking(move || {
         let mut decoder = Decoder::default();
         while let Some(chunk) = read.blocking_recv() {
             decoder.decode(&chunk, |read| walk.take(read))?;
             progress.events.store(walk.events, Ordering::Relaxed);
+            if let Chunk::Rows(mut rows) = chunk {
+                rows.clear();
+                // Whoever reads may have enough.
+                let _ = done.try_send(rows);
+            }
         }
         Ok(walk)
     });
-    (chunks, walking)
+    (chunks, used, walking)
 }

@@ -8,15 +8,42 @@ use futures_util::TryStreamExt;
 use sqlx::PgConnection;
 use std::io::BufRead;
 use std::path::Path;
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{Receiver, Sender};
 use uuid::Uuid;
 
 /// Some events as they are stored.
 pub(crate) enum Chunk {
-    /// Rows of the table, in COPY's binary form.
-    Rows(Vec<Bytes>),
+    /// Rows of the table.
+    Rows(Rows),
     /// Lines of a download, from the line of this number on.
     Lines(u64, Vec<String>),
+}
+
+/// Rows in COPY's binary form, one after the other. They are copied out of the driver's buffer, which it can use
+/// again then; kept, they would make it ask for fresh memory for the whole log.
+#[derive(Default)]
+pub(crate) struct Rows {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Rows {
+    fn push(&mut self, row: &[u8]) {
+        self.bytes.extend_from_slice(row);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Each row.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    }
+
+    /// Makes place for other rows.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
 }
 
 /// Events of a chunk: enough that handing it over costs nothing, few enough that little is under way.
@@ -24,11 +51,12 @@ const CHUNK: usize = 1024;
 /// What COPY's binary form begins with; flags and the length of an extension follow.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 
-/// Streams the events up to `until` out of the table.
+/// Streams the events up to `until` out of the table. What was walked comes back in `used`, to be filled again.
 pub(crate) async fn rows(
     connection: &mut PgConnection,
     until: Option<Seq>,
     chunks: Sender<Chunk>,
+    mut used: Receiver<Rows>,
 ) -> Result<(), VerifyError> {
     // COPY takes no parameters; the position is a number.
     let until = until.map_or_else(String::new, |seq| format!("WHERE seq <= {seq}"));
@@ -36,14 +64,14 @@ pub(crate) async fn rows(
         "COPY (SELECT seq, record, chain, type, organization_id, subject_id, user_id, decided_at FROM events {until}
          ORDER BY seq) TO STDOUT (FORMAT binary)"
     );
-    let mut chunk = Vec::with_capacity(CHUNK);
+    let mut chunk = Rows::default();
     let mut rows = copy(connection, &sql).await?;
     while let Some(row) = rows.try_next().await? {
-        chunk.push(row);
-        if chunk.len() == CHUNK {
-            let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));
+        chunk.push(&row);
+        if chunk.ends.len() == CHUNK {
+            let next = used.try_recv().unwrap_or_default();
             // Nobody listens any more if the walk failed; it says so itself.
-            if chunks.send(Chunk::Rows(full)).await.is_err() {
+            if chunks.send(Chunk::Rows(std::mem::replace(&mut chunk, next))).await.is_err() {
                 return Ok(());
             }
         }
