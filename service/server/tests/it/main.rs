@@ -24,6 +24,7 @@ mod restart;
 mod serving;
 mod support;
 mod tokens;
+mod tour;
 mod usage;
 mod verify;
 mod whole;
