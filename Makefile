@@ -1,4 +1,4 @@
-.PHONY: run test bench
+.PHONY: run test bench soak
 
 # The first organization and its owner, made by the first `make run`.
 ORGANIZATION ?= example
@@ -21,3 +21,8 @@ bench:
 	@ops/install postgresql wrk
 	cargo build --release -p counterfoil -p counterfoil-load-tests
 	@$(TARGET)/load-tests bench --binary $(TARGET)/counterfoil --results load-tests/results
+
+## soak: the long runs, with the full counts of every fault and attack; about an hour
+soak:
+	@ops/install postgresql curl
+	COUNTERFOIL_SOAK=1 cargo test --release --workspace --no-fail-fast -- --test-threads=2

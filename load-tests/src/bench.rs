@@ -99,6 +99,13 @@ async fn start(arguments: &Arguments, data: &Path, report: &mut Report) -> Resul
     let (running, took) = Running::service(&arguments.binary, data).await?;
     let took = took.as_secs_f64();
     report.row("process start to ready", format!("{took:.2} s"), "≤ 2.5 s", took <= 2.5, took);
+    let (bytes, digests) = (
+        running.metric("counterfoil_index_bytes").await?,
+        running.metric("counterfoil_index_digests").await?,
+    );
+    let each = bytes / digests;
+    let shown = format!("{each:.0} bytes ({digests:.0} tokens)");
+    report.row("memory of the digest index, a token", shown, "≤ 120", each <= 120.0, each);
     Ok(running)
 }
 

@@ -13,6 +13,8 @@ pub(crate) struct Running {
     child: Child,
     /// Where it listens.
     pub(crate) addr: SocketAddr,
+    /// Where its metrics are, if it has any.
+    metrics: Option<SocketAddr>,
 }
 
 /// A free port of this machine.
@@ -34,8 +36,11 @@ impl Running {
         let logs = File::options().create(true).append(true).open(data.join("service.log"))?;
         let mut command = counterfoil(binary, data);
         command.arg("serve").env("COUNTERFOIL__API__ADDR", addr.to_string()).stderr(logs);
-        command.env("COUNTERFOIL__METRICS__ADDR", free_address()?.to_string());
-        Self::ready(command, addr, "GET /readyz HTTP/1.0\r\n\r\n").await
+        let metrics = free_address()?;
+        command.env("COUNTERFOIL__METRICS__ADDR", metrics.to_string());
+        let (mut running, took) = Self::ready(command, addr, "GET /readyz HTTP/1.0\r\n\r\n").await?;
+        running.metrics = Some(metrics);
+        Ok((running, took))
     }
 
     /// Starts the baseline.
@@ -49,7 +54,7 @@ impl Running {
 
     async fn ready(mut command: Command, addr: SocketAddr, request: &str) -> Result<(Self, Duration)> {
         let started = Instant::now();
-        let running = Self { child: command.stdin(Stdio::null()).spawn()?, addr };
+        let running = Self { child: command.stdin(Stdio::null()).spawn()?, addr, metrics: None };
         while started.elapsed() < Duration::from_secs(120) {
             if crate::open_loop::status(addr, request).await.is_ok_and(|status| status == 200) {
                 return Ok((running, started.elapsed()));
@@ -57,6 +62,15 @@ impl Running {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Err(format!("{addr} did not become ready").into())
+    }
+
+    /// A metric without labels, as Prometheus reads it.
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
+        let addr = self.metrics.ok_or("the process has no metrics")?;
+        let text = crate::open_loop::body(addr, "GET /metrics HTTP/1.1\r\nHost: bench\r\n\r\n").await?;
+        let text = String::from_utf8(text)?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.ok_or_else(|| format!("there is no metric {name}"))?.parse()?)
     }
 
     /// User and system time of the process so far.

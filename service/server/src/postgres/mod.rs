@@ -1,6 +1,7 @@
 //! PostgreSQL: the private cluster, roles and migrations, and how the service connects.
 
 pub mod connect;
+pub mod copy;
 pub mod migrate;
 mod patience;
 mod pooler;

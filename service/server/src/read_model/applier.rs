@@ -5,12 +5,11 @@
 //! can introspect and see it.
 
 use super::digest_index::DigestIndex;
-use super::tables::{LoadError, load, rows, token_row};
+use super::tables::{LoadError, load, rows, standing};
 use crate::event_log::batch::Changed;
 use crate::event_log::read::{self, ReadError};
 use counterfoil_domain::event::Event;
 use counterfoil_domain::ids::Seq;
-use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -228,10 +227,6 @@ async fn shared(
 
 async fn load_all(connection: &mut PgConnection, index: &DigestIndex) -> Result<(), ApplyError> {
     shared(connection, index, "WHERE true OR id = ANY($1)", &[], &[], &[]).await?;
-    let sql = format!("SELECT {} FROM tokens WHERE ended_seq IS NULL", token_row::COLUMNS);
-    let mut tokens = sqlx::query(AssertSqlSafe(sql)).fetch(connection);
-    while let Some(row) = tokens.try_next().await? {
-        index.put_token(&token_row::read(&row)?);
-    }
+    standing::standing(connection, |token| index.put_token(token)).await?;
     Ok(())
 }

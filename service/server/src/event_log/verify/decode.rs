@@ -1,7 +1,8 @@
 //! Decoding: stored bytes to events, with all that can be said of one event alone or beside the one before.
 
 use super::VerifyError;
-use super::source::{Chunk, Fields};
+use super::source::Chunk;
+use crate::postgres::copy::{EPOCH, Fields};
 use counterfoil_domain::event::{CHAIN_START, Recorded, Undecodable, chain};
 use counterfoil_domain::ids::Seq;
 use counterfoil_domain::plaintext::Digest;
@@ -41,9 +42,6 @@ pub(crate) struct Stored {
 pub(crate) struct Decoder {
     before: Option<(Seq, Digest)>,
 }
-
-/// Microseconds from 1970 to 2000, where PostgreSQL's instants begin.
-const EPOCH: i64 = 946_684_800_000_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

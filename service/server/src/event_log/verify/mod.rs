@@ -21,6 +21,7 @@ mod tables;
 pub use findings::{Difference, Findings};
 pub use walk::{Extent, Until, Walk};
 
+use crate::postgres::copy::CopyError;
 use counterfoil_domain::ids::Seq;
 use decode::Decoder;
 use source::{Chunk, Rows};
@@ -49,6 +50,15 @@ pub enum VerifyError {
     /// A thread ended early.
     #[error("the walk was interrupted")]
     Interrupted,
+}
+
+impl From<CopyError> for VerifyError {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Database(error) => Self::Database(error),
+            CopyError::Form => Self::Copy,
+        }
+    }
 }
 
 /// How far it has come. Whoever started it looks now and then.

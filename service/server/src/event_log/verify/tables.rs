@@ -1,9 +1,9 @@
 //! Comparing every derived table with what the events fold into.
 
 use super::findings::Findings;
-use super::source::{Fields, copy};
 use super::walk::{Committed, Walk};
 use super::{Progress, VerifyError};
+use crate::postgres::copy::{Fields, copy};
 use crate::read_model::tables::beside::folded;
 use crate::read_model::tables::{LoadError, rows, token_row};
 use counterfoil_domain::gateway::Gateway;

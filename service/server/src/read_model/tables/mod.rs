@@ -5,6 +5,7 @@ pub mod beside;
 pub mod claims;
 pub mod load;
 pub mod rows;
+pub mod standing;
 pub mod store;
 pub mod token_row;
 

@@ -57,7 +57,7 @@ fn bad(what: &str) -> Unreadable {
     Unreadable { table: "tokens", what: what.into() }
 }
 
-fn owner(user: Option<Uuid>, gateway: Option<Uuid>) -> Result<Owner, Unreadable> {
+pub(super) fn owner(user: Option<Uuid>, gateway: Option<Uuid>) -> Result<Owner, Unreadable> {
     match (user, gateway) {
         (Some(user), None) => Ok(Owner::User(UserId(user))),
         (None, Some(gateway)) => Ok(Owner::Gateway(GatewayId(gateway))),
@@ -78,7 +78,7 @@ pub(crate) fn digest(bytes: &[u8]) -> Result<Digest, Unreadable> {
     bytes.try_into().map(Digest).map_err(|_| bad("digest"))
 }
 
-fn scopes(text: &str) -> Result<Scopes, Unreadable> {
+pub(super) fn scopes(text: &str) -> Result<Scopes, Unreadable> {
     Scopes::new(text.split(' ')).map_err(|_| bad("scopes"))
 }
 
@@ -118,7 +118,7 @@ struct PreviousJson {
     ended: Option<u64>,
 }
 
-fn previous_from_json(text: &str) -> Result<Previous, Unreadable> {
+pub(super) fn previous_from_json(text: &str) -> Result<Previous, Unreadable> {
     let PreviousJson { digest, hint, generation, ends_at, until_used, ended } =
         serde_json::from_str(text).map_err(|_| bad("previous"))?;
     Ok(Previous { digest, hint, generation, ends_at, until_used, ended })
