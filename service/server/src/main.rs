@@ -35,6 +35,8 @@ enum Subcommands {
     Verify(cli::verify::Arguments),
     /// Print which tokens were live at a moment, by the log alone.
     Replay(cli::replay::Arguments),
+    /// Look at everything that the service stands on; exit code 1 if something is wrong.
+    Doctor(cli::doctor::Arguments),
     /// Make the roles and tables of the database.
     Migrate,
 }
@@ -63,6 +65,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             Subcommands::Init(arguments) => cli::init::run(&config, &arguments).await,
             Subcommands::Verify(arguments) => cli::verify::run(&config, &arguments).await,
             Subcommands::Replay(arguments) => cli::replay::run(&config, &arguments).await,
+            Subcommands::Doctor(arguments) => cli::doctor::run(&config, &arguments).await,
             Subcommands::Migrate => cli::with_database(&config, async |_| Ok(())).await,
         }
     })

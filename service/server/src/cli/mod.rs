@@ -1,5 +1,6 @@
 //! The subcommands: what each takes, does and prints.
 
+pub(crate) mod doctor;
 pub(crate) mod init;
 mod progress;
 pub(crate) mod replay;

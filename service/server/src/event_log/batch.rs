@@ -245,7 +245,7 @@ async fn commit(
 }
 
 /// Two clocks agree if they differ by at most this, in microseconds.
-const TOLERANCE: u64 = 2_000_000;
+pub(crate) const TOLERANCE: u64 = 2_000_000;
 
 /// The node's clock and the database's, judged.
 pub fn clocks(node: Timestamp, steady: Steady, head: &Head) -> state::Clock {

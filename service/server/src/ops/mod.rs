@@ -1,5 +1,6 @@
-//! What an operator sees and sets: metrics, logs, rate limits, the drain.
+//! What an operator sees and sets: metrics, logs, rate limits, the drain, and what `doctor` finds.
 
+pub mod doctor;
 pub mod drain;
 pub mod metrics;
 pub mod rates;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The name of the database in the private cluster.
-const PRIVATE_DATABASE: &str = "counterfoil";
+pub(crate) const PRIVATE_DATABASE: &str = "counterfoil";
 
 /// A migrated database.
 pub struct Database {

@@ -20,9 +20,71 @@ pub enum MigrateError {
     /// The database did not answer, or refused.
     #[error("the database cannot be migrated: {0}")]
     Database(#[from] sqlx::Error),
-    /// A migration is unknown, changed or failed.
+    /// A migration was changed or failed.
     #[error("the database cannot be migrated: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A newer program was here.
+    #[error(
+        "a newer counterfoil has migrated this database (migration {0} is not known here): run that version; nothing was changed"
+    )]
+    Newer(i64),
+}
+
+impl From<sqlx::migrate::MigrateError> for MigrateError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        match error {
+            sqlx::migrate::MigrateError::VersionMissing(version) => Self::Newer(version),
+            other => Self::Migrate(other),
+        }
+    }
+}
+
+/// How the schema differs from what this program would make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Difference {
+    /// No migration was ever run.
+    Empty,
+    /// A migration is still to be run.
+    Missing(i64),
+    /// A newer program ran one that is not known here.
+    Newer(i64),
+    /// What was run under this number is not what this program has.
+    Changed(i64),
+    /// One was begun and not finished.
+    Unfinished(i64),
+}
+
+/// Compares what was run with what there is, and changes nothing.
+pub(crate) async fn differences(connection: &mut PgConnection) -> Result<Vec<Difference>, sqlx::Error> {
+    let there: bool = sqlx::query_scalar("SELECT to_regclass('public._sqlx_migrations') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !there {
+        return Ok(vec![Difference::Empty]);
+    }
+    let rows: Vec<(i64, Vec<u8>, bool)> =
+        sqlx::query_as("SELECT version, checksum, success FROM public._sqlx_migrations ORDER BY version")
+            .fetch_all(connection)
+            .await?;
+    let mut found = Vec::new();
+    for (version, checksum, success) in &rows {
+        match MIGRATOR.iter().find(|known| known.version == *version) {
+            None => found.push(Difference::Newer(*version)),
+            Some(_) if !success => found.push(Difference::Unfinished(*version)),
+            Some(known) if known.checksum[..] != checksum[..] => found.push(Difference::Changed(*version)),
+            Some(_) => {}
+        }
+    }
+    let missing = MIGRATOR.iter().filter(|known| !rows.iter().any(|(version, ..)| *version == known.version));
+    found.extend(missing.map(|known| Difference::Missing(known.version)));
+    Ok(found)
+}
+
+/// Whether two roles are made, or there is one only.
+pub(crate) async fn may_make_roles(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user")
+        .fetch_one(connection)
+        .await
 }
 
 /// The names of the two roles of a database.
@@ -42,7 +104,7 @@ impl Roles {
 }
 
 /// A name as SQL text.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -78,17 +140,14 @@ pub async fn migrate(options: &PgConnectOptions) -> Result<Option<String>, Migra
     sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATE_LOCK).execute(&mut connection).await?;
     let database: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&mut connection).await?;
     let roles = Roles::of(&database);
-    let may: bool =
-        sqlx::query_scalar("SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user")
-            .fetch_one(&mut connection)
-            .await?;
+    let may = may_make_roles(&mut connection).await?;
     if may {
         make_roles(&mut connection, &roles, &database).await?;
         sqlx::query(AssertSqlSafe(format!("SET ROLE {}", quoted(&roles.owner))))
             .execute(&mut connection)
             .await?;
     }
-    MIGRATOR.run(&mut connection).await?;
+    MIGRATOR.run(&mut connection).await.map_err(MigrateError::from)?;
     if may {
         grant(&mut connection, &roles).await?;
         sqlx::query("RESET ROLE").execute(&mut connection).await?;

@@ -4,6 +4,6 @@ pub mod connect;
 pub mod copy;
 pub mod migrate;
 mod patience;
-mod pooler;
+pub(crate) mod pooler;
 pub mod private;
-mod settings;
+pub(crate) mod settings;

@@ -2,7 +2,7 @@
 
 use super::connect::DatabaseError;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 
 /// The settings of every session of ours. Plans made on empty tables must not stay, or issuing becomes slower by
 /// four within seconds; a server's time limits must not end the writer. What is set here goes before what a
@@ -28,6 +28,9 @@ const LOST: &str = "an acknowledged event could be lost";
 const DROPPED: &str = "a pooler in between does not pass our settings on; connect to PostgreSQL itself";
 const CANCELLED: &str = "a cancelled commit can look like a success";
 
+/// How many are asserted.
+pub(crate) const COUNT: usize = ASSERTED.len();
+
 /// Name, values that are taken, and why no other is.
 const ASSERTED: [(&str, &[&str], &str); 12] = [
     ("fsync", &["on"], LOST),
@@ -49,18 +52,40 @@ const ASSERTED: [(&str, &[&str], &str); 12] = [
     ("transaction_timeout", &["0"], CANCELLED),
 ];
 
-/// Checks them in a session of ours.
-pub(crate) async fn check(options: &PgConnectOptions) -> Result<(), DatabaseError> {
-    let mut connection = options.connect().await?;
+/// A setting under which no promise could be kept.
+pub(crate) struct Wrong {
+    /// Which.
+    pub(crate) name: &'static str,
+    /// What it is.
+    pub(crate) found: String,
+    /// What it must be.
+    pub(crate) wanted: &'static str,
+    /// Why.
+    pub(crate) why: &'static str,
+}
+
+/// What is wrong with the settings of a session of ours.
+pub(crate) async fn wrong(connection: &mut PgConnection) -> Result<Vec<Wrong>, sqlx::Error> {
+    let mut all = Vec::new();
     for (name, taken, why) in ASSERTED {
         let found: Option<String> = sqlx::query_scalar("SELECT current_setting($1, true)")
             .bind(name)
-            .fetch_one(&mut connection)
+            .fetch_one(&mut *connection)
             .await?;
         if let Some(found) = found.filter(|found| !taken.contains(&found.as_str())) {
-            return Err(DatabaseError::Setting { name, found, wanted: taken[0], why });
+            all.push(Wrong { name, found, wanted: taken[0], why });
         }
     }
+    Ok(all)
+}
+
+/// Refuses a database whose settings are wrong.
+pub(crate) async fn check(options: &PgConnectOptions) -> Result<(), DatabaseError> {
+    let mut connection = options.connect().await?;
+    let first = wrong(&mut connection).await?.into_iter().next();
     connection.close().await?;
-    Ok(())
+    match first {
+        Some(Wrong { name, found, wanted, why }) => Err(DatabaseError::Setting { name, found, wanted, why }),
+        None => Ok(()),
+    }
 }

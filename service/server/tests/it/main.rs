@@ -9,6 +9,7 @@ mod clocks;
 mod crashes;
 mod databases;
 mod disconnects;
+mod doctor;
 mod edge;
 mod edits;
 mod expiry;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The oldest major version that is supported.
-const OLDEST: u32 = 14;
+pub(crate) const OLDEST: u32 = 14;
 
 /// The server programs of one version.
 #[derive(Clone, Debug)]
@@ -43,6 +43,11 @@ impl Binaries {
         let number = text.split_whitespace().nth(2)?;
         let major = number.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()?;
         Some(Self { directory, major })
+    }
+
+    /// Their major version.
+    pub(crate) fn major(&self) -> u32 {
+        self.major
     }
 
     pub(crate) fn program(&self, name: &str) -> PathBuf {

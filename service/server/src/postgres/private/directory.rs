@@ -78,8 +78,8 @@ pub(crate) fn make_owned(path: &Path, account: &Account) -> Result<(), PrivateEr
     }
 }
 
-/// Checks whose a directory is and closes it to others, as PostgreSQL demands. A link is not followed.
-pub(crate) fn mend(path: &Path, account: &Account) -> Result<(), PrivateError> {
+/// Checks whose a directory is. A link is not followed. Returns its mode.
+pub(crate) fn owned(path: &Path, account: &Account) -> Result<u32, PrivateError> {
     let found = fs::symlink_metadata(path).map_err(file_error("cannot read", path))?;
     if !found.is_dir() {
         return Err(PrivateError::NoDirectory(path.display().to_string()));
@@ -91,7 +91,12 @@ pub(crate) fn mend(path: &Path, account: &Account) -> Result<(), PrivateError> {
             expected: account.uid.as_raw(),
         });
     }
-    if found.mode() & 0o7777 != 0o700 {
+    Ok(found.mode() & 0o7777)
+}
+
+/// Checks whose a directory is and closes it to others, as PostgreSQL demands.
+pub(crate) fn mend(path: &Path, account: &Account) -> Result<(), PrivateError> {
+    if owned(path, account)? != 0o700 {
         fs::set_permissions(path, Permissions::from_mode(0o700))
             .map_err(file_error("cannot close to others", path))?;
     }

@@ -17,6 +17,7 @@ mod binaries;
 mod directory;
 mod error;
 mod initialize;
+mod inspect;
 mod locks;
 mod log;
 mod place;
@@ -24,8 +25,10 @@ mod postmaster;
 mod server;
 mod watch;
 
+pub(crate) use binaries::OLDEST;
 pub use error::PrivateError;
 pub(crate) use error::file_error;
+pub(crate) use inspect::{Inspection, Standing, inspect};
 pub(crate) use server::Progress;
 
 use account::Account;

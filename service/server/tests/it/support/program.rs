@@ -79,6 +79,26 @@ impl Program {
         self.find_out();
     }
 
+    /// Where its data is.
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
+        self._directory.path()
+    }
+
+    /// Another command with the configuration of this one.
+    pub(crate) fn beside(&self, program: &str) -> Command {
+        let mut beside = command(&self._directory);
+        let of =
+            |address: &str| address.trim_start_matches("http://").trim_end_matches("/metrics").to_string();
+        beside.env("COUNTERFOIL__API__ADDR", of(&self.base));
+        beside.env("COUNTERFOIL__METRICS__ADDR", of(&self.metrics));
+        let mut other = Command::new(program);
+        let directory = std::path::Path::new(env!("CARGO_BIN_EXE_counterfoil")).parent().unwrap();
+        let path = format!("{}:{}", directory.display(), std::env::var("PATH").unwrap());
+        other.envs(beside.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", path);
+        other.env_remove("DATABASE_URL");
+        other
+    }
+
     /// What stands after some words, once a line with them was written.
     fn line_after(&self, words: &str) -> String {
         let until = Instant::now() + Duration::from_secs(60);

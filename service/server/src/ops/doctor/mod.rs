@@ -1,0 +1,188 @@
+//! `counterfoil doctor`: looks at everything that the service stands on, and names what mends it.
+//!
+//! It takes no serving lock, migrates nothing and makes nothing, so it can be asked beside a running service as well
+//! as before the first start. The one thing it does is to start a private cluster that is there and does not run, and
+//! to stop it again.
+
+mod database;
+mod index;
+mod log;
+mod machine;
+mod probe;
+mod report;
+mod schema;
+mod space;
+
+pub use report::{Check, Judgement, Report};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::postgres::connect::{DatabaseError, PRIVATE_DATABASE};
+use crate::postgres::migrate::{self, Roles};
+use crate::postgres::private::{Inspection, PrivateCluster, Say, inspect};
+use crate::postgres::{pooler, settings};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use std::time::Duration;
+
+/// How long the database may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A database that answers.
+struct Patient {
+    /// By whom it would be migrated.
+    administrator: PgConnection,
+    /// How the service would connect.
+    service: PgConnectOptions,
+    roles: Roles,
+    /// Whether there are two roles, or one.
+    two_roles: bool,
+    /// How an operator runs SQL on it.
+    shell: Shell,
+}
+
+/// How an operator runs SQL.
+struct Shell(String);
+
+impl Shell {
+    fn run(&self, sql: &str) -> String {
+        format!("{} -c '{}'", self.0, sql.replace('\'', r"'\''"))
+    }
+}
+
+/// Looks at everything.
+pub async fn examine(config: &Config, clock: &Clock, say: Say<'_>) -> Report {
+    let mut report = Report::default();
+    let ports = machine::ports(config).await;
+    report.add(ports.checks.clone());
+    report.add([machine::sealing_key()]);
+    match &config.database_url {
+        Some(url) => given(url, clock, &ports, &mut report).await,
+        None => private(config, clock, &ports, &mut report, say).await,
+    }
+    report
+}
+
+async fn private(config: &Config, clock: &Clock, ports: &machine::Ports, report: &mut Report, say: Say<'_>) {
+    let inspected = inspect(&config.data_dir).await;
+    report.add(machine::cluster(&config.data_dir, &inspected));
+    let Ok(Some(inspection)) = inspected else { return };
+    report.add(space::of_cluster(&config.data_dir, &inspection.cluster));
+    let cluster = match PrivateCluster::enter(&config.data_dir, say).await {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            report.add([Check::wrong("connection", error.to_string(), log_of(&inspection))]);
+            return;
+        }
+    };
+    match connect_private(&cluster).await {
+        Ok(Some(patient)) => {
+            let answers = format!("the private PostgreSQL answers at {}", cluster.socket_dir().display());
+            report.add([Check::good("connection", answers)]);
+            report.add([Check::good("pooler", "none: it is reached by a socket of its own")]);
+            ask(patient, clock, ports, report).await;
+        }
+        Ok(None) => report.add([Check::note(
+            "connection",
+            "the private PostgreSQL has no database of this service yet",
+            "counterfoil serve",
+        )]),
+        Err(error) => report.add([Check::wrong("connection", error.to_string(), log_of(&inspection))]),
+    }
+    if let Err(error) = cluster.leave(say).await {
+        say(&error.to_string());
+    }
+}
+
+fn log_of(inspection: &Inspection) -> String {
+    format!("tail -n 20 {}", inspection.cluster.join("postgres.log").display())
+}
+
+async fn connect_private(cluster: &PrivateCluster) -> Result<Option<Patient>, sqlx::Error> {
+    let options = cluster.superuser(PRIVATE_DATABASE);
+    let roles = Roles::of(PRIVATE_DATABASE);
+    match bounded(&options).await {
+        Ok(administrator) => Ok(Some(Patient {
+            administrator,
+            service: settings::for_service(cluster.login(&roles.service, PRIVATE_DATABASE)),
+            roles,
+            two_roles: true,
+            shell: Shell(format!(
+                "psql -h {} -U postgres -d {PRIVATE_DATABASE}",
+                cluster.socket_dir().display()
+            )),
+        })),
+        // There is no such database.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("3D000") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn given(url: &str, clock: &Clock, ports: &machine::Ports, report: &mut Report) {
+    let unreachable = "start the database, or correct DATABASE_URL";
+    let options: PgConnectOptions = match url.parse().map_err(DatabaseError::Url) {
+        Ok(options) => options,
+        Err(error) => {
+            report.add([Check::wrong("connection", error.to_string(), unreachable)]);
+            return;
+        }
+    };
+    let first = settings::for_service(options.clone());
+    match pooler::refuse(&first).await {
+        Ok(()) => report.add([Check::good("pooler", "none that shares sessions")]),
+        Err(DatabaseError::Pooler) => {
+            let found = DatabaseError::Pooler.to_string();
+            let mend = "give DATABASE_URL the host and port of PostgreSQL itself, or set pool_mode = session";
+            report.add([Check::wrong("pooler", found, mend)]);
+            return;
+        }
+        Err(error) => {
+            report.add([Check::wrong("connection", error.to_string(), unreachable)]);
+            return;
+        }
+    }
+    match connect_given(&options).await {
+        Ok(patient) => {
+            report.add([Check::good("connection", "the database of DATABASE_URL answers")]);
+            ask(patient, clock, ports, report).await;
+        }
+        Err(error) => report.add([Check::wrong("connection", error.to_string(), unreachable)]),
+    }
+}
+
+async fn connect_given(options: &PgConnectOptions) -> Result<Patient, sqlx::Error> {
+    let mut administrator = bounded(options).await?;
+    let database: String =
+        sqlx::query_scalar("SELECT current_database()").fetch_one(&mut administrator).await?;
+    let roles = Roles::of(&database);
+    let two_roles = migrate::may_make_roles(&mut administrator).await?;
+    let service = match two_roles {
+        true => options.clone().options([("role", &roles.service)]),
+        false => options.clone(),
+    };
+    let shell = Shell(r#"psql "$DATABASE_URL""#.into());
+    Ok(Patient { administrator, service: settings::for_service(service), roles, two_roles, shell })
+}
+
+async fn bounded(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    let answer = tokio::time::timeout(PATIENCE, options.connect()).await;
+    answer.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+}
+
+/// Asks a database that answers.
+async fn ask(mut patient: Patient, clock: &Clock, ports: &machine::Ports, report: &mut Report) {
+    report.add_found("version", database::version(&mut patient).await);
+    report.add_found("settings", database::settings(&mut patient).await);
+    report.add_found("migrations", schema::migrations(&mut patient).await);
+    report.add_found("disk", space::of_database(&mut patient).await);
+    report.add_found("clock", log::clock(&mut patient, clock).await);
+    if schema::is_there(&mut patient).await {
+        report.add_found("roles", schema::roles(&mut patient).await);
+        report.add_found("grants", schema::grants(&mut patient).await);
+        report.add_found("trigger", schema::trigger(&mut patient).await);
+        report.add_found("last event", log::last_event(&mut patient, clock).await);
+        report.add_found("claims", index::claims(&mut patient).await);
+        report.add_found("index", index::against_head(&mut patient, ports).await);
+    }
+    let _ = patient.administrator.close().await;
+}
