@@ -22,6 +22,7 @@ mod private_postgres;
 mod queue;
 mod readme;
 mod restart;
+mod runbook;
 mod serving;
 mod support;
 mod tokens;

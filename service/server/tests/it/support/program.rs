@@ -5,6 +5,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,20 +20,22 @@ pub(crate) struct Program {
     pub(crate) made: Value,
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
-    _directory: Scratch,
+    data_dir: PathBuf,
+    /// Removed with it; none where the data is another's.
+    _directory: Option<Scratch>,
 }
 
-fn command(directory: &Scratch) -> Command {
+fn command(data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_counterfoil"));
-    command.env("COUNTERFOIL__DATA_DIR", directory.path()).env_remove("DATABASE_URL");
+    command.env("COUNTERFOIL__DATA_DIR", data_dir).env_remove("DATABASE_URL");
     command.env("COUNTERFOIL__LOG__FORMAT", "json");
     command.env("COUNTERFOIL__API__ADDR", "127.0.0.1:0").env("COUNTERFOIL__METRICS__ADDR", "127.0.0.1:0");
     command
 }
 
 /// Starts `serve`, and collects what it writes to standard error.
-fn serve(directory: &Scratch, environment: &[(&str, &str)]) -> (Child, Arc<Mutex<Vec<String>>>) {
-    let mut command = command(directory);
+fn serve(data_dir: &Path, environment: &[(&str, &str)]) -> (Child, Arc<Mutex<Vec<String>>>) {
+    let mut command = command(data_dir);
     command.arg("serve").envs(environment.iter().copied()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let lines = Arc::new(Mutex::new(Vec::new()));
@@ -54,13 +57,20 @@ impl Program {
     /// The same, in an environment.
     pub(crate) fn start_in(environment: &[(&str, &str)]) -> Self {
         let directory = Scratch::new();
-        let (child, lines) = serve(&directory, environment);
-        let (base, metrics) = (String::new(), String::new());
-        let mut program = Self { base, metrics, made: Value::Null, child, lines, _directory: directory };
-        program.find_out();
+        let mut program = Self::start_on(directory.path(), environment);
+        program._directory = Some(directory);
         let init = ["init", "--organization", "acme", "--owner", "owner@example.com", "--json"];
-        let made = command(&program._directory).args(init).output().unwrap();
+        let made = command(&program.data_dir).args(init).output().unwrap();
         program.made = serde_json::from_slice(&made.stdout).unwrap();
+        program
+    }
+
+    /// Starts it on data that is there, which whoever made it removes.
+    pub(crate) fn start_on(data_dir: &Path, environment: &[(&str, &str)]) -> Self {
+        let (child, lines) = serve(data_dir, environment);
+        let (base, metrics, data_dir) = (String::new(), String::new(), data_dir.to_path_buf());
+        let mut program = Self { base, metrics, made: Value::Null, child, lines, data_dir, _directory: None };
+        program.find_out();
         program
     }
 
@@ -75,24 +85,19 @@ impl Program {
         self.signal(signal);
         let ended = self.ended_within(Duration::from_secs(30)).unwrap();
         assert_eq!(ended.success(), signal != Signal::SIGKILL, "{ended}: {:?}", self.lines());
-        (self.child, self.lines) = serve(&self._directory, environment);
+        (self.child, self.lines) = serve(&self.data_dir, environment);
         self.find_out();
-    }
-
-    /// Where its data is.
-    pub(crate) fn data_dir(&self) -> &std::path::Path {
-        self._directory.path()
     }
 
     /// Another command with the configuration of this one.
     pub(crate) fn beside(&self, program: &str) -> Command {
-        let mut beside = command(&self._directory);
+        let mut beside = command(&self.data_dir);
         let of =
             |address: &str| address.trim_start_matches("http://").trim_end_matches("/metrics").to_string();
         beside.env("COUNTERFOIL__API__ADDR", of(&self.base));
         beside.env("COUNTERFOIL__METRICS__ADDR", of(&self.metrics));
         let mut other = Command::new(program);
-        let directory = std::path::Path::new(env!("CARGO_BIN_EXE_counterfoil")).parent().unwrap();
+        let directory = Path::new(env!("CARGO_BIN_EXE_counterfoil")).parent().unwrap();
         let path = format!("{}:{}", directory.display(), std::env::var("PATH").unwrap());
         other.envs(beside.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", path);
         other.env_remove("DATABASE_URL");
@@ -113,8 +118,8 @@ impl Program {
     }
 
     /// Where its data is.
-    pub(crate) fn data_dir(&self) -> &std::path::Path {
-        self._directory.path()
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
     }
 
     /// What it wrote to standard error until now.
