@@ -82,12 +82,14 @@ impl Seeder {
             AddMember { user, email: value, email_key: email, number: *next as i64 + 1, role: Role::Member };
         commands.push(self.command(&operator, Action::AddMember(add)));
         let hash = SecretText("$argon2id$none".into());
-        commands.push(self.command(&operator, Action::SetPassword(SetPassword { user, hash })));
+        commands
+            .push(self.command(&operator, Action::SetPassword(SetPassword { user, hash, checked: None })));
         // user.created, member.added, user.password_set
         *next += 3;
         let open = OpenSession {
             id: session,
             user,
+            organization: self.organization,
             digest: Digest(random()),
             expires_at: self.clock.now().plus_seconds(3600),
             password_set: *next,

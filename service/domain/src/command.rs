@@ -114,6 +114,8 @@ pub enum Action {
         /// Which.
         id: SessionId,
     },
+    /// End all of the actor's sessions.
+    EndAllSessions,
 }
 
 impl Action {
@@ -127,7 +129,8 @@ impl Action {
             | Self::EndPrevious { .. }
             | Self::RemoveGateway { .. }
             | Self::RevokeGatewayToken { .. }
-            | Self::EndSession { .. } => true,
+            | Self::EndSession { .. }
+            | Self::EndAllSessions => true,
             Self::ChangeToken(change) => change.note.is_none(),
             _ => false,
         }
@@ -215,8 +218,13 @@ pub enum Write {
     OpenSession(OpenSession),
     /// One session ends.
     EndSession(SessionId),
-    /// All of a user's sessions end.
-    EndSessionsOf(UserId),
+    /// A user's sessions end.
+    EndSessionsOf {
+        /// Whose.
+        user: UserId,
+        /// The one that goes on.
+        except: Option<SessionId>,
+    },
 }
 
 /// Text that has no telling `Debug`.

@@ -86,6 +86,7 @@ pub fn decide(context: &Context<'_>) -> Decided {
         Action::SetPassword(set) => people::set_password(context, set),
         Action::OpenSession(open) => people::open_session(context, open),
         Action::EndSession { id } => people::end_session(context, *id),
+        Action::EndAllSessions => people::end_all_sessions(context),
     }
 }
 

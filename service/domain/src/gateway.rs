@@ -31,6 +31,13 @@ pub struct Gateway {
     pub seq: Seq,
 }
 
+impl Gateway {
+    /// Whether tokens of a kind can be anything but inactive to it.
+    pub fn sees(&self, kind: Kind) -> bool {
+        self.kinds.contains(&kind) && (self.environment.is_none() || kind == Kind::Caller)
+    }
+}
+
 /// `gateway.registered`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

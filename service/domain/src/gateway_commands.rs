@@ -5,7 +5,7 @@ use crate::command::{Answer, Decided, Decision, Effects};
 use crate::decide::Context;
 use crate::event::Event;
 use crate::gateway::{Gateway, GatewayChanged, GatewayRegistered, GatewayRemoved, STANDING_TOKENS};
-use crate::ids::{GatewayId, OrganizationId, Seq, TokenId};
+use crate::ids::{EnvironmentId, GatewayId, OrganizationId, Seq, TokenId};
 use crate::plaintext::Digest;
 use crate::policy::Permission;
 use crate::refusal::Refusal;
@@ -41,6 +41,8 @@ pub struct RegisterGateway {
     pub name: Value,
     /// The kinds of token that are not inactive to it.
     pub kinds: BTreeSet<Kind>,
+    /// If set, only caller keys of this environment are not inactive to it.
+    pub environment: Option<EnvironmentId>,
     /// Its first token.
     pub token: NewGatewayToken,
 }
@@ -110,11 +112,15 @@ pub(crate) fn register(context: &Context<'_>, register: &RegisterGateway) -> Dec
     let authority = manager(context)?;
     refuse_past(context, register.token.expires_at)?;
     let organization = context.command.organization;
+    if let Some(id) = register.environment {
+        let environment = context.state.environments.get(&id);
+        environment.filter(|e| e.organization == organization).ok_or(Refusal::UnknownEnvironment)?;
+    }
     let registered = GatewayRegistered {
         id: register.id,
         name: register.name.reference(),
         kinds: register.kinds.clone(),
-        environment: None,
+        environment: register.environment,
     };
     let since = context.state.head + 2;
     let effects = Effects::event(Some(organization), Event::GatewayRegistered(registered))
@@ -134,14 +140,16 @@ pub(crate) fn change(context: &Context<'_>, change: &ChangeGateway) -> Decided {
         return Err(Refusal::ChangedMeanwhile);
     }
     let kinds = change.kinds.clone().filter(|kinds| *kinds != gateway.kinds);
+    let present = context.state.values.get(&gateway.name.id).map(|value| value.text.as_str());
+    let name = change.name.as_ref().filter(|name| Some(name.text.as_str()) != present);
     let answer = Answer::Gateway(gateway.id, None);
-    if kinds.is_none() && change.name.is_none() {
+    if kinds.is_none() && name.is_none() {
         return Ok(Decision::AlreadySo(answer));
     }
-    let changed = GatewayChanged { id: gateway.id, name: change.name.as_ref().map(Value::reference), kinds };
+    let changed = GatewayChanged { id: gateway.id, name: name.map(Value::reference), kinds };
     let organization = context.command.organization;
-    let effects = Effects::event(Some(organization), Event::GatewayChanged(changed))
-        .value(organization.0, change.name.as_ref());
+    let effects =
+        Effects::event(Some(organization), Event::GatewayChanged(changed)).value(organization.0, name);
     Ok(Decision::Happened(effects, answer))
 }
 

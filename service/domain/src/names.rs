@@ -2,7 +2,7 @@
 
 use crate::actor::Actor;
 use crate::command::{Action, Command};
-use crate::ids::{GatewayId, OrganizationId, SessionId, TokenId, UserId};
+use crate::ids::{EnvironmentId, GatewayId, OrganizationId, SessionId, TokenId, UserId};
 use std::collections::BTreeSet;
 
 /// The entities that a batch of commands names, their actors included.
@@ -24,6 +24,10 @@ pub struct Names {
     pub notes_of: BTreeSet<TokenId>,
     /// E-mail addresses, folded, whose users are to be known.
     pub sign_in_names: BTreeSet<String>,
+    /// Gateways whose name is compared.
+    pub names_of: BTreeSet<GatewayId>,
+    /// Environments.
+    pub environments: BTreeSet<EnvironmentId>,
     /// Whether it must be known if an organization exists.
     pub initialized: bool,
 }
@@ -56,7 +60,10 @@ impl Names {
             | Action::EndPrevious { id, .. } => drop(self.tokens.insert(*id)),
             Action::RevokeAll { .. } => self.users_in_full.extend(command.actor.user()),
             Action::Sweep { tokens } => self.tokens.extend(tokens),
-            Action::ChangeGateway(change) => drop(self.gateways.insert(change.id)),
+            Action::ChangeGateway(change) => {
+                self.gateways.insert(change.id);
+                self.names_of.extend(change.name.is_some().then_some(change.id));
+            }
             Action::RemoveGateway { id } => drop(self.gateways.insert(*id)),
             Action::IssueGatewayToken(issue) => {
                 self.gateways.insert(issue.gateway);
@@ -79,7 +86,9 @@ impl Names {
             Action::RegisterGateway(register) => {
                 self.gateways.insert(register.id);
                 self.tokens.insert(register.token.id);
+                self.environments.extend(register.environment);
             }
+            Action::EndAllSessions => {}
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::gateway_commands::{NewGatewayToken, token_issued};
 use crate::ids::{EnvironmentId, GatewayId, OrganizationId, Seq, SessionId, UserId};
 use crate::organization::{EnvironmentCreated, MemberAdded, OrganizationCreated};
 use crate::plaintext::Digest;
+use crate::policy::Permission;
 use crate::refusal::Refusal;
 use crate::role::Role;
 use crate::scope::Scopes;
@@ -127,24 +128,39 @@ fn first_token(b: &Bootstrap, since: Seq) -> Event {
     })
 }
 
-/// Set a user's password. It ends the user's sessions; tokens stay.
+/// Set a user's password. It ends the user's other sessions; tokens stay.
 #[derive(Clone, Debug)]
 pub struct SetPassword {
     /// Whose.
     pub user: UserId,
     /// The new hash, as a PHC string.
     pub hash: SecretText,
+    /// The present password that was checked ([`crate::user::User::password_set`]): a newer one refuses this. An
+    /// operator needs none.
+    pub checked: Option<Seq>,
 }
 
 /// Decides [`SetPassword`].
 pub(crate) fn set_password(context: &Context<'_>, set: &SetPassword) -> Decided {
-    if !matches!(context.command.actor, Actor::Operator { .. }) {
-        return Err(Refusal::Forbidden);
+    let by_operator = matches!(context.command.actor, Actor::Operator { .. });
+    if !by_operator {
+        let authority = context.authority()?;
+        authority.may_change(Permission::OwnTokens)?;
+        if authority.user != set.user {
+            return Err(Refusal::NotFound);
+        }
     }
     let user = context.state.users.get(&set.user).ok_or(Refusal::NotFound)?;
+    if !by_operator && (user.password_set == 0 || set.checked != Some(user.password_set)) {
+        return Err(Refusal::WrongPassword);
+    }
+    let except = match context.command.actor {
+        Actor::Session { session_id, .. } => Some(session_id),
+        _ => None,
+    };
     let effects = Effects::event(None, Event::PasswordSet(PasswordSet { user_id: user.id }))
         .write(Write::PasswordHash { user: user.id, hash: set.hash.clone() })
-        .write(Write::EndSessionsOf(user.id));
+        .write(Write::EndSessionsOf { user: user.id, except });
     Ok(Decision::Happened(effects, Answer::Done))
 }
 
@@ -155,6 +171,8 @@ pub struct OpenSession {
     pub id: SessionId,
     /// Whose.
     pub user: UserId,
+    /// Where it acts unless a request says otherwise: an organization of the user's.
+    pub organization: OrganizationId,
     /// SHA-256 of the session's secret.
     pub digest: Digest,
     /// From when on it counts no more.
@@ -169,6 +187,7 @@ pub(crate) fn open_session(context: &Context<'_>, open: &OpenSession) -> Decided
     if user.password_set != open.password_set || open.password_set == 0 {
         return Err(Refusal::Unauthenticated);
     }
+    user.role_in(open.organization).ok_or(Refusal::Forbidden)?;
     let effects = Effects::default().write(Write::OpenSession(open.clone()));
     Ok(Decision::Happened(effects, Answer::Done))
 }
@@ -180,4 +199,12 @@ pub(crate) fn end_session(context: &Context<'_>, id: SessionId) -> Decided {
         return Err(Refusal::NotFound);
     }
     Ok(Decision::Happened(Effects::default().write(Write::EndSession(id)), Answer::Done))
+}
+
+/// Decides that all of the actor's sessions end, the presented one included.
+pub(crate) fn end_all_sessions(context: &Context<'_>) -> Decided {
+    let authority = context.authority()?;
+    authority.may_change(Permission::OwnTokens)?;
+    let effects = Effects::default().write(Write::EndSessionsOf { user: authority.user, except: None });
+    Ok(Decision::Happened(effects, Answer::Done))
 }

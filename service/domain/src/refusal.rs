@@ -54,6 +54,12 @@ pub enum Refusal {
     /// The e-mail address is another account's.
     #[error("an account has this address already")]
     AddressTaken,
+    /// The present password that was given is not the present one.
+    #[error("that is not the present password")]
+    WrongPassword,
+    /// An environment that the organization does not have.
+    #[error("there is no such environment")]
+    UnknownEnvironment,
     /// The organization exists already; `init` makes one only.
     #[error("an organization exists already")]
     AlreadyInitialized(Option<OrganizationId>),

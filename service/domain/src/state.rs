@@ -50,7 +50,9 @@ impl State {
                 self.sessions.insert(open.id, session);
             }
             Write::EndSession(id) => drop(self.sessions.remove(id)),
-            Write::EndSessionsOf(user) => self.sessions.retain(|_, session| session.user != *user),
+            Write::EndSessionsOf { user, except } => {
+                self.sessions.retain(|id, session| session.user != *user || *except == Some(*id));
+            }
         }
     }
 }

@@ -9,11 +9,13 @@ use crate::event_log::writer::{Parts, Writer};
 use crate::ops::drain::Drain;
 use crate::ops::metrics::{Metrics, Sampled};
 use crate::ops::rates::Rates;
+use crate::passwords::{PasswordError, Passwords};
 use crate::postgres::connect::Database;
 use crate::read_model::applier::{Applier, ApplyError};
 use crate::read_model::digest_index::{DigestIndex, Use};
 use crate::read_model::freshness::{FENCE, Freshness};
 use crate::read_model::usage::{Usage, Used};
+use crate::sign_in_limit::Failures;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::decide::Limits;
@@ -58,6 +60,12 @@ pub struct App {
     pub drain: Drain,
     /// Uses of tokens, until they are written.
     pub usage: Arc<Usage>,
+    /// Configured limits of the domain.
+    pub limits: Limits,
+    /// Where passwords are checked.
+    pub passwords: Passwords,
+    /// Failures to sign in.
+    pub failures: Arc<Failures>,
 }
 
 /// The instant that a request is judged at.
@@ -78,6 +86,9 @@ pub enum StartError {
     /// The index could not be loaded.
     #[error("the index cannot be loaded: {0}")]
     Load(#[from] ApplyError),
+    /// Passwords cannot be checked.
+    #[error("passwords cannot be checked: {0}")]
+    Passwords(#[from] PasswordError),
 }
 
 /// How long a second `serve` waits for the first to stop.
@@ -97,6 +108,7 @@ impl App {
         faults: Option<Faults>,
         say: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<(Self, JoinHandle<()>), StartError> {
+        let passwords = Passwords::new()?;
         let session = Session::take(&database.options, PATIENCE, say).await?;
         let fenced_until = clock.boottime() + FENCE;
         let seed: [u8; 16] = crate::clock::random();
@@ -117,6 +129,7 @@ impl App {
             limits: Limits { tokens_per_user: config.limits.tokens_per_user },
             faults,
         };
+        let limits = parts.limits;
         let (writer, task) = Writer::start(parts, session);
         let usage = Arc::new(Usage::default());
         let sweeper =
@@ -136,6 +149,9 @@ impl App {
             trusted_proxies: Arc::from(config.trusted_proxies.as_slice()),
             drain: Drain::default(),
             usage,
+            limits,
+            passwords,
+            failures: Arc::new(Failures::new(config.limits.sign_in_failures)),
         };
         Ok((app, task))
     }

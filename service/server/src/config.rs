@@ -75,6 +75,8 @@ pub struct Limits {
     pub strangers_per_second: NonZeroU32,
     /// The burst of that. Default 200.
     pub strangers_burst: NonZeroU32,
+    /// Failures to sign in a minute, from one address and for one account. Default 10.
+    pub sign_in_failures: NonZeroU32,
 }
 
 /// After the first signal: not ready, then no new connections, then the end. A second signal ends at once.
@@ -159,6 +161,7 @@ impl Default for Limits {
             failures_burst: rate(100),
             strangers_per_second: rate(50),
             strangers_burst: rate(200),
+            sign_in_failures: rate(10),
         }
     }
 }

@@ -3,11 +3,13 @@
 use crate::clock::{Clock, random};
 use crate::event_log::batch::{self, BatchError, Input, Refused};
 use crate::event_log::session::Steady;
+use crate::passwords::Password;
 use crate::postgres::connect::{Database, DatabaseError};
+use crate::read_model::people;
+use crate::read_model::tables::LoadError;
 use crate::read_model::tables::beside::folded;
-use argon2::{Argon2, PasswordHasher};
 use counterfoil_domain::actor::Actor;
-use counterfoil_domain::command::{Action, Command, SecretText};
+use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::decide::Limits;
 use counterfoil_domain::gateway_commands::NewGatewayToken;
 use counterfoil_domain::ids::{EnvironmentId, GatewayId, OrganizationId, TokenId, UserId, ValueId};
@@ -46,8 +48,8 @@ pub struct PrintedOwner {
     pub id: UserId,
     /// Its e-mail address.
     pub email: String,
-    /// Its password.
-    pub password: String,
+    /// Its password, unless it was given.
+    pub password: Option<String>,
     /// Its first token.
     pub token: String,
 }
@@ -69,9 +71,14 @@ pub enum InitError {
     Input(&'static str),
     /// There is an organization.
     #[error(
-        "an organization exists already (id {0}): init makes the first one only. A lost password is set again with `counterfoil password`"
+        "the organization {name:?} exists already (id {id}): init makes the first one only, and changed nothing. A lost password is set again with `counterfoil password`"
     )]
-    Exists(String),
+    Exists {
+        /// Its id.
+        id: String,
+        /// Its name.
+        name: String,
+    },
     /// The database.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -98,13 +105,14 @@ pub async fn init(
     clock: &Clock,
     organization: &str,
     email: &str,
-    password: Option<String>,
+    given: Option<Password>,
 ) -> Result<Printed, InitError> {
     let (organization, email) = (checked_name(organization)?, checked_email(email)?);
     let prefixes = Prefixes::default();
     let (token, secret) =
         (Plaintext::mint(&prefixes.personal, &random()), Plaintext::mint(&prefixes.gateway, &random()));
-    let password = password.unwrap_or_else(|| Plaintext::mint("", &random()).into_shown()[..24].to_string());
+    let generated = given.is_none();
+    let password = given.unwrap_or_else(Password::generate);
     let value = |text: &str| Value { id: ValueId(clock.uuid()), salt: random(), text: text.into() };
     let bootstrap = Bootstrap {
         organization: OrganizationId(clock.uuid()),
@@ -113,7 +121,7 @@ pub async fn init(
         owner: UserId(clock.uuid()),
         email: value(&email),
         email_key: folded(&email),
-        password_hash: hash(&password)?,
+        password_hash: password.hash().map_err(|error| InitError::Hash(error.to_string()))?,
         token: IssuePersonal {
             id: TokenId(clock.uuid()),
             digest: token.digest(),
@@ -135,7 +143,12 @@ pub async fn init(
     };
     let printed = Printed {
         organization: PrintedOrganization { id: bootstrap.organization, name: organization },
-        owner: PrintedOwner { id: bootstrap.owner, email, password, token: token.into_shown() },
+        owner: PrintedOwner {
+            id: bootstrap.owner,
+            email,
+            password: generated.then(|| password.into_shown()),
+            token: token.into_shown(),
+        },
         gateway: PrintedGateway {
             client_id: bootstrap.gateway.client_id(),
             client_secret: secret.into_shown(),
@@ -164,12 +177,17 @@ async fn write(database: &Database, clock: &Clock, bootstrap: Bootstrap) -> Resu
     let committed = batch::run(&mut connection, &input).await?;
     match committed.replies.into_iter().next() {
         Some(Ok(_)) => Ok(()),
-        Some(Err(Refused::Refusal(Refusal::AlreadyInitialized(id)))) => {
-            Err(InitError::Exists(id.map_or_else(|| "unknown".into(), |id| id.to_string())))
-        }
+        Some(Err(Refused::Refusal(Refusal::AlreadyInitialized(_)))) => Err(what_exists(database).await?),
         Some(Err(Refused::Refusal(refusal))) => Err(InitError::Refused(refusal)),
         _ => Err(InitError::Input("the command was not decided")),
     }
+}
+
+async fn what_exists(database: &Database) -> Result<InitError, InitError> {
+    let failed = |error: LoadError| InitError::Write(error.into());
+    let found = people::first_organization(&database.pool).await.map_err(failed)?;
+    let (id, name) = found.map_or_else(Default::default, |(id, name)| (id.to_string(), name));
+    Ok(InitError::Exists { id, name })
 }
 
 /// A name: not blank, at most 200 characters, none of them a control character; blanks at its ends are cut.
@@ -195,13 +213,4 @@ fn checked_email(email: &str) -> Result<String, InitError> {
     } else {
         Err(InitError::Input("--owner: an e-mail address such as owner@example.com"))
     }
-}
-
-/// A password as a PHC string of argon2id with the crate's recommended cost.
-///
-/// # Errors
-/// [`InitError::Hash`].
-pub fn hash(password: &str) -> Result<SecretText, InitError> {
-    let hash = Argon2::default().hash_password_with_salt(password.as_bytes(), &random::<16>());
-    hash.map(|hash| SecretText(hash.to_string())).map_err(|error| InitError::Hash(error.to_string()))
 }

@@ -37,6 +37,8 @@ enum Subcommands {
     Replay(cli::replay::Arguments),
     /// Look at everything that the service stands on; exit code 1 if something is wrong.
     Doctor(cli::doctor::Arguments),
+    /// Set a user's password again and end the user's sessions, whether or not the service is running.
+    Password(cli::password::Arguments),
     /// Make the roles and tables of the database.
     Migrate,
 }
@@ -66,6 +68,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             Subcommands::Verify(arguments) => cli::verify::run(&config, &arguments).await,
             Subcommands::Replay(arguments) => cli::replay::run(&config, &arguments).await,
             Subcommands::Doctor(arguments) => cli::doctor::run(&config, &arguments).await,
+            Subcommands::Password(arguments) => cli::password::run(&config, &arguments).await,
             Subcommands::Migrate => cli::with_database(&config, async |_| Ok(())).await,
         }
     })

@@ -43,7 +43,7 @@ pub(crate) fn revoke_all(context: &Context<'_>, reason: Option<&Reason>, session
         effects = effects.and(None, Event::TokensRevokedAll(event));
     }
     if sessions {
-        effects = effects.write(Write::EndSessionsOf(user.id));
+        effects = effects.write(Write::EndSessionsOf { user: user.id, except: None });
     }
     if effects.events.is_empty() && effects.writes.is_empty() {
         Ok(Decision::AlreadySo(answer))
@@ -69,7 +69,7 @@ pub(crate) fn revoke_held(context: &Context<'_>, id: TokenId, digest: &Digest) -
         return Ok(nothing);
     }
     if let Some(gateway) = gateway
-        && (!gateway.kinds.contains(&token.kind) || !belongs_to(context, token, gateway.organization))
+        && (!gateway.sees(token.kind) || !belongs_to(context, token, gateway.organization))
     {
         return Ok(nothing);
     }

@@ -96,6 +96,7 @@ fn register() -> Action {
         id: crate::history::gateway(2),
         name: crate::history::value(30, "second"),
         kinds: [counterfoil_domain::token::Kind::Personal].into(),
+        environment: None,
         token: crate::history::gateway_token(0x100),
     })
 }

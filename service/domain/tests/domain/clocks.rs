@@ -83,11 +83,12 @@ fn only_what_narrows_is_decided_by_clocks_that_are_not_trusted() {
     let open = OpenSession {
         id: session_id(5),
         user: user(1),
+        organization: crate::history::organization(),
         digest: digest(5),
         expires_at: at(1000),
         password_set: 3,
     };
-    let set = SetPassword { user: user(1), hash: SecretText("new".into()) };
+    let set = SetPassword { user: user(1), hash: SecretText("new".into()), checked: None };
     let refused = [
         (session(1), Action::IssuePersonal(issue(2))),
         (session(1), Action::Rotate(rotate)),

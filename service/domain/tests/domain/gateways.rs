@@ -19,6 +19,7 @@ fn register() -> Action {
         id: gateway(2),
         name: value(30, "edge"),
         kinds: [Kind::Personal].into(),
+        environment: None,
         token: gateway_token(0x100),
     })
 }
@@ -52,7 +53,13 @@ fn a_gateway_is_registered_with_a_token_of_its_own() {
     assert_eq!((token.kind, token.owner), (Kind::Gateway, Owner::Gateway(gateway(2))));
     assert_eq!((token.since, token.slot, &token.scopes), (10, None, &scopes(&["introspect"])));
     let past = NewGatewayToken { expires_at: Some(at(0)), ..gateway_token(0x100) };
-    let late = RegisterGateway { id: gateway(2), name: value(30, "edge"), kinds: [].into(), token: past };
+    let late = RegisterGateway {
+        id: gateway(2),
+        name: value(30, "edge"),
+        kinds: [].into(),
+        environment: None,
+        token: past,
+    };
     begun().when(session(1), Action::RegisterGateway(late)).refused(Refusal::ExpiryInPast { at: at(0) });
 }
 
@@ -143,4 +150,27 @@ fn another_organizations_gateway_is_not_there() {
     for action in [another(0x102), Action::ChangeGateway(change()), remove(), end(0x100)] {
         history.clone().when(session(1), action).refused(Refusal::NotFound);
     }
+}
+
+#[test]
+fn the_same_name_again_is_no_event() {
+    let again = ChangeGateway { name: Some(value(31, "edge")), ..change() };
+    registered().when(session(1), Action::ChangeGateway(again)).already_so(Answer::Gateway(gateway(2), None));
+}
+
+#[test]
+fn an_environment_is_the_organizations_own_and_leaves_caller_keys_only() {
+    let here = crate::history::bootstrap().environment;
+    let at_environment = |environment| {
+        let Action::RegisterGateway(register) = register() else { unreachable!() };
+        Action::RegisterGateway(RegisterGateway { environment: Some(environment), ..register })
+    };
+    let history = begun().and(session(1), at_environment(here));
+    assert!(!history.state.gateways[&gateway(2)].sees(Kind::Personal));
+    let nowhere = counterfoil_domain::ids::EnvironmentId(uuid::Uuid::nil());
+    begun().when(session(1), at_environment(nowhere)).refused(Refusal::UnknownEnvironment);
+    let mut history = begun();
+    history.state.environments.get_mut(&here).unwrap().organization =
+        counterfoil_domain::ids::OrganizationId(uuid::Uuid::from_u128(0x99));
+    history.when(session(1), at_environment(here)).refused(Refusal::UnknownEnvironment);
 }

@@ -87,7 +87,10 @@ fn everything() -> History {
         )
         .and(session(1), Action::RevokeAll { reason: reason(), sessions: false })
         .and(session(1), Action::RemoveGateway { id: gateway(1) })
-        .and(operator(), Action::SetPassword(SetPassword { user: user(1), hash: SecretText("new".into()) }))
+        .and(
+            operator(),
+            Action::SetPassword(SetPassword { user: user(1), hash: SecretText("new".into()), checked: None }),
+        )
 }
 
 /// Of each type the record that says the most.

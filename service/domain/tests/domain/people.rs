@@ -17,13 +17,14 @@ fn begin() -> Action {
 }
 
 fn set_password(number: u128) -> Action {
-    Action::SetPassword(SetPassword { user: user(number), hash: SecretText("new".into()) })
+    Action::SetPassword(SetPassword { user: user(number), hash: SecretText("new".into()), checked: None })
 }
 
 fn open(number: u128, password_set: u64) -> Action {
     Action::OpenSession(OpenSession {
         id: session_id(number),
         user: user(1),
+        organization: organization(),
         digest: digest(number),
         expires_at: at(1000),
         password_set,
@@ -59,10 +60,49 @@ fn there_is_one_first_organization() {
 
 #[test]
 fn only_somebody_at_the_command_line_begins_or_sets_a_lost_password() {
-    for actor in [session(1), Actor::System] {
+    for (actor, refusal) in [(session(1), Refusal::WrongPassword), (Actor::System, Refusal::Unauthenticated)]
+    {
         nothing().when(actor.clone(), begin()).refused(Refusal::Forbidden);
-        begun().when(actor, set_password(1)).refused(Refusal::Forbidden);
+        begun().when(actor, set_password(1)).refused(refusal);
     }
+}
+
+#[test]
+fn a_user_changes_the_own_password_by_the_present_one_and_keeps_the_own_session() {
+    let change = |number, checked| {
+        let hash = SecretText("new".into());
+        Action::SetPassword(SetPassword { user: user(number), hash, checked: Some(checked) })
+    };
+    let present = begun().state.users[&user(1)].password_set;
+    let history = begun().and(Actor::System, open(5, present)).member(2, Role::Owner);
+    history.clone().when(session(2), change(1, present)).refused(Refusal::NotFound);
+    history.clone().when(session(1), change(1, present + 1)).refused(Refusal::WrongPassword);
+    // Somebody without a password has none to change.
+    history.clone().when(session(2), change(2, 0)).refused(Refusal::WrongPassword);
+    let event = Event::PasswordSet(PasswordSet { user_id: user(1) });
+    let changed = history.when(session(1), change(1, present)).then([event]);
+    let sessions = &changed.state.sessions;
+    assert!(sessions.contains_key(&session_id(1)) && !sessions.contains_key(&session_id(5)));
+    assert!(sessions.contains_key(&session_id(2)));
+    // Checked before somebody else changed it.
+    changed.when(session(1), change(1, present)).refused(Refusal::WrongPassword);
+}
+
+#[test]
+fn all_sessions_end_and_nobody_elses() {
+    let present = begun().state.users[&user(1)].password_set;
+    let history = begun().and(Actor::System, open(5, present)).member(2, Role::Member);
+    let history = history.when(session(1), Action::EndAllSessions).then([]);
+    assert_eq!(history.state.sessions.keys().collect::<Vec<_>>(), [&session_id(2)]);
+    history.when(session(1), Action::EndAllSessions).refused(Refusal::Unauthenticated);
+}
+
+#[test]
+fn a_session_acts_where_its_user_is_a_member() {
+    let present = begun().state.users[&user(1)].password_set;
+    let Action::OpenSession(mut elsewhere) = open(5, present) else { unreachable!() };
+    elsewhere.organization = counterfoil_domain::ids::OrganizationId(uuid::Uuid::nil());
+    begun().when(Actor::System, Action::OpenSession(elsewhere)).refused(Refusal::Forbidden);
 }
 
 #[test]

@@ -38,7 +38,9 @@ struct Both {
 
 impl Both {
     fn new() -> Self {
-        let set = |n| Action::SetPassword(SetPassword { user: user(n), hash: SecretText("hash".into()) });
+        let set = |n| {
+            Action::SetPassword(SetPassword { user: user(n), hash: SecretText("hash".into()), checked: None })
+        };
         let end_first = Action::RevokeAll { reason: None, sessions: false };
         let mut real = begun().and(session(1), end_first).member(2, Role::Member).member(3, Role::Auditor);
         real.state.tokens.clear();
@@ -63,6 +65,7 @@ impl Both {
         let open = OpenSession {
             id: session_id(number as u128 + 1),
             user,
+            organization: crate::history::organization(),
             digest: digest(0),
             expires_at: at(1 << 32),
             password_set: self.real.state.users[&user].password_set,
@@ -277,7 +280,8 @@ impl Both {
                     ..gateway_token(0)
                 };
                 let name = value(number, "gateway");
-                let register = RegisterGateway { id, name, kinds: [Kind::Personal].into(), token };
+                let register =
+                    RegisterGateway { id, name, kinds: [Kind::Personal].into(), environment: None, token };
                 let expected = self.model.register(who, number);
                 self.compare(expected, actor, Action::RegisterGateway(register));
             }

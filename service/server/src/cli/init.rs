@@ -1,6 +1,6 @@
 //! `counterfoil init`.
 
-use super::with_database;
+use super::{password_from_stdin, with_database};
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
 use counterfoil::init::{Printed, init};
@@ -14,15 +14,19 @@ pub(crate) struct Arguments {
     /// The owner's e-mail address.
     #[arg(long)]
     owner: String,
+    /// Read the owner's password from standard input instead of making one.
+    #[arg(long)]
+    password_stdin: bool,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let Arguments { organization, owner, json } = arguments;
+    let Arguments { organization, owner, password_stdin, json } = arguments;
+    let password = if *password_stdin { Some(password_from_stdin()?) } else { None };
     let printed = with_database(config, async |database| {
-        Ok(init(database, &Clock::system(), organization, owner, None).await?)
+        Ok(init(database, &Clock::system(), organization, owner, password).await?)
     })
     .await?;
     if *json {
@@ -34,7 +38,7 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
 }
 
 #[expect(clippy::print_stdout, reason = "the credentials are this command's output")]
-fn json_document(document: &str) {
+pub(super) fn json_document(document: &str) {
     println!("{document}");
 }
 
@@ -44,7 +48,9 @@ pub(crate) fn print(printed: &Printed) {
     let Printed { organization, owner, gateway } = printed;
     println!("# Organization {} ({}), owner {}.", organization.name, organization.id, owner.email);
     println!("# None of this is shown again. The token lasts for 24 hours.");
-    println!("PASSWORD='{}'", owner.password);
+    if let Some(password) = &owner.password {
+        println!("PASSWORD='{password}'");
+    }
     println!("TOKEN='{}'", owner.token);
     println!("GATEWAY='{}'", gateway.client_id);
     println!("SECRET='{}'", gateway.client_secret);

@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod init;
+pub(crate) mod password;
 mod progress;
 pub(crate) mod replay;
 pub(crate) mod serve;
@@ -9,9 +10,10 @@ mod tour;
 pub(crate) mod verify;
 
 use counterfoil::config::Config;
+use counterfoil::passwords::Password;
 use counterfoil::postgres::connect::Database;
 use std::error::Error;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -77,4 +79,12 @@ pub(crate) async fn signalled() -> Result<(), std::io::Error> {
 pub(crate) async fn or_signalled<T>() -> Result<T, Box<dyn Error>> {
     signalled().await?;
     Err("stopped by a signal before it was done".into())
+}
+
+/// Reads a password from standard input: one line, whatever its end, with or without a byte order mark.
+pub(crate) fn password_from_stdin() -> Result<Password, Box<dyn Error>> {
+    let mut text = String::new();
+    std::io::stdin().lock().take(64 * 1024).read_to_string(&mut text)?;
+    let line = text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
+    Ok(Password::chosen(line.into()).map_err(|what| format!("the password from standard input: {what}"))?)
 }

@@ -7,6 +7,7 @@ use counterfoil::config::Config;
 use counterfoil::http::admission::Edge;
 use counterfoil::http::edge;
 use counterfoil::init::{InitError, init as make};
+use counterfoil::operator;
 use counterfoil::ops::drain::Stage;
 use counterfoil::postgres::connect::Database;
 use std::error::Error;
@@ -50,6 +51,7 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
         say(&format!("serving on http://{address}"));
         let mut edges = JoinSet::new();
         edges.spawn(edge::serve(listener, Edge::api(&app, config)));
+        edges.spawn(operator::serve(app.clone()));
         if let Some(listener) = metrics {
             say(&format!("metrics on http://{}/metrics", listener.local_addr()?));
             edges.spawn(edge::serve(listener, Edge::metrics(&app, config)));
@@ -100,7 +102,7 @@ async fn first_start(
 ) -> Result<(), Box<dyn Error>> {
     let Arguments { organization, owner, .. } = arguments;
     let made = match make(database, &app.clock, organization, owner, None).await {
-        Err(InitError::Exists(_)) => {
+        Err(InitError::Exists { .. }) => {
             say(
                 "the data of earlier starts is there: the tour is for the first one. Ctrl-C stops the service",
             );

@@ -53,7 +53,8 @@ fn scheme(line: &[u8]) -> Presented<'_> {
     }
 }
 
-fn token(text: &[u8]) -> Presented<'_> {
+/// A token as it was sent, if it can be one.
+pub(super) fn token(text: &[u8]) -> Presented<'_> {
     if text.len() >= LONGEST && !text.contains(&b',') {
         return Presented::TooLong;
     }

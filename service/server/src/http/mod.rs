@@ -4,6 +4,7 @@ pub mod address;
 pub mod admission;
 pub mod body;
 pub mod caller;
+pub mod cookies;
 pub mod credentials;
 pub mod cursor;
 pub mod edge;
@@ -23,13 +24,13 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use problem::Problem;
 use std::sync::Arc;
 use std::time::Duration;
 use tower_governor::{GovernorError, GovernorLayer};
 use uuid::Uuid;
-use v1::{events, token_changes, token_list, tokens};
+use v1::{events, gateway_tokens, gateways, session, token_changes, token_list, tokens, user};
 
 /// A request's id, made here: a client's own may be a secret in the wrong place.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,10 @@ pub fn api(app: App) -> Router {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/v1/user/tokens", get(token_list::list).post(tokens::issue).delete(tokens::delete_all))
+        .route("/v1/session", post(session::sign_in).delete(session::sign_out))
+        .route("/v1/user", get(user::who_am_i))
+        .route("/v1/user/sessions", delete(session::end_all))
+        .route("/v1/user/password", put(session::change_password))
         .route(
             "/v1/user/tokens/{id}",
             get(tokens::get).patch(token_changes::change).delete(token_changes::revoke),
@@ -51,6 +56,10 @@ pub fn api(app: App) -> Router {
         .route("/v1/events", get(events::list))
         .route("/v1/token", get(token_changes::itself))
         .route("/v1/token/rotate", post(token_changes::rotate_itself))
+        .route("/v1/gateways", get(gateways::list).post(gateways::register))
+        .route("/v1/gateways/{id}", get(gateways::get).patch(gateways::change).delete(gateways::remove))
+        .route("/v1/gateways/{id}/tokens", get(gateway_tokens::list).post(gateway_tokens::issue))
+        .route("/v1/gateways/{id}/tokens/{token}", delete(gateway_tokens::revoke))
         .route("/oauth2/introspect", post(oauth::introspect))
         .route("/oauth2/revoke", post(oauth::revoke))
         .merge(strangers(&app))

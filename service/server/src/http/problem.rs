@@ -5,6 +5,7 @@
 
 use crate::event_log::batch::Refused;
 use crate::event_log::writer::WriteError;
+use crate::passwords::PasswordError;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use counterfoil_domain::refusal::Refusal;
@@ -63,6 +64,47 @@ impl Problem {
         let mut problem =
             Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "A valid credential is needed", detail);
         problem.challenge = Some("Bearer realm=\"counterfoil\", error=\"invalid_token\"");
+        problem
+    }
+
+    /// 401: a sign-in that failed. One answer, whether the address is known or not.
+    pub fn sign_in_failed() -> Self {
+        let detail = "No user has this e-mail address with this password.";
+        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "sign-in-failed", "Signing in failed", detail);
+        problem.challenge = Some("Bearer realm=\"counterfoil\"");
+        problem
+    }
+
+    /// 403: a browser sent the cookie for a page that is not ours, or for one that it does not name.
+    pub fn cross_origin() -> Self {
+        let detail =
+            "With a cookie, send `Origin` or `Sec-Fetch-Site` of a page of the configured public_url.";
+        Self::new(StatusCode::FORBIDDEN, "cross-origin", "The request does not stem from here", detail)
+            .at("Origin")
+    }
+
+    /// 403: what only a presented token can be asked for.
+    pub fn token_needed() -> Self {
+        let detail = "This is about the presented token itself, and a session is none.";
+        Self::new(StatusCode::FORBIDDEN, "token-needed", "A token is needed here", detail)
+    }
+
+    /// 403: what only a session can be asked for.
+    pub fn session_needed() -> Self {
+        let detail = "This ends the session of the presented cookie, and a token has none.";
+        Self::new(StatusCode::FORBIDDEN, "session-needed", "A session is needed here", detail)
+    }
+
+    /// 429: too many failures to sign in.
+    pub fn too_many_failures(seconds: u64) -> Self {
+        let detail = "Signing in failed too often, from this address or for this user. Retry-After says when to try again.";
+        let mut problem = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-failures",
+            "Signing in failed too often",
+            detail,
+        );
+        problem.retry_after = Some(seconds);
         problem
     }
 
@@ -286,6 +328,11 @@ impl From<Refusal> for Problem {
             Refusal::Widens(field) => Self::invalid(field, detail),
             Refusal::ExpiryInPast { .. } => Self::invalid("expires_at", detail),
             Refusal::OverlapTooLong(_) => Self::invalid("overlap", detail),
+            Refusal::WrongPassword => {
+                Self::new(StatusCode::FORBIDDEN, "wrong-password", "The password is wrong", detail)
+                    .at("current_password")
+            }
+            Refusal::UnknownEnvironment => Self::invalid("environment_id", detail),
             Refusal::ClockUntrusted => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "clocks-disagree",
@@ -310,6 +357,18 @@ impl From<WriteError> for Problem {
             .at("Idempotency-Key"),
             WriteError::Unavailable => Self::unavailable(),
             WriteError::Internal => Self::internal(),
+        }
+    }
+}
+
+impl From<PasswordError> for Problem {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Busy => Self::unavailable(),
+            PasswordError::Failed => {
+                tracing::error!(%error, "a password was neither checked nor hashed");
+                Self::internal()
+            }
         }
     }
 }

@@ -123,7 +123,13 @@ pub async fn ensure_database(options: &PgConnectOptions, database: &str) -> Resu
             "CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'",
             quoted(database)
         );
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?;
+        match sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await {
+            // Somebody else made it at the same moment, and that is seen in one way or the other.
+            Err(sqlx::Error::Database(error))
+                if matches!(error.code().as_deref(), Some("42P04" | "23505")) => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => {}
+        }
     }
     connection.close().await?;
     Ok(())

@@ -3,6 +3,9 @@
 pub mod applier;
 pub mod digest_index;
 pub mod freshness;
+pub mod gateways;
 pub mod lists;
+pub mod people;
+pub mod sessions;
 pub mod tables;
 pub mod usage;

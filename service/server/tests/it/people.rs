@@ -4,7 +4,7 @@ use crate::support::Service;
 use crate::support::people::{add_member, command, commit, person};
 use counterfoil::clock::{Clock, random};
 use counterfoil::event_log::batch::Refused;
-use counterfoil::init::hash;
+use counterfoil::passwords::Password;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::Action;
 use counterfoil_domain::ids::{SessionId, TokenId, UserId};
@@ -48,7 +48,11 @@ async fn commands_of_one_batch_see_each_other() {
     assert_eq!(replies[1].as_ref().err(), Some(&Refused::Refusal(Refusal::AddressTaken)));
 
     let user = service.made.owner.id;
-    let set = Action::SetPassword(SetPassword { user, hash: hash("correct horse battery").unwrap() });
+    let set = Action::SetPassword(SetPassword {
+        user,
+        hash: Password::chosen("correct horse battery".into()).unwrap().hash().unwrap(),
+        checked: None,
+    });
     let password_set = commit(&service, &[command(&service, &operator, set.clone())]).await;
     assert!(password_set[0].is_ok());
     let sql = "SELECT password_set FROM users WHERE id = $1";
@@ -58,6 +62,7 @@ async fn commands_of_one_batch_see_each_other() {
     let open = OpenSession {
         id,
         user,
+        organization: service.made.organization.id,
         digest: Digest(random()),
         expires_at: clock.now().plus_seconds(600),
         password_set: password_set as u64,

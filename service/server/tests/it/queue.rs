@@ -44,8 +44,14 @@ async fn owner(service: &Service) -> Actor {
     let password_set: i64 =
         sqlx::query_scalar(sql).bind(user.0).fetch_one(&service.database.pool).await.unwrap();
     let expires_at = Clock::system().now().plus_seconds(600);
-    let open =
-        OpenSession { id, user, digest: Digest(random()), expires_at, password_set: password_set as u64 };
+    let open = OpenSession {
+        id,
+        user,
+        organization: service.made.organization.id,
+        digest: Digest(random()),
+        expires_at,
+        password_set: password_set as u64,
+    };
     let done = commit(service, &[command(service, &Actor::System, Action::OpenSession(open))]).await;
     assert!(done.iter().all(Result::is_ok));
     Actor::Session { session_id: id, user_id: user }

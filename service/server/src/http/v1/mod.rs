@@ -1,7 +1,11 @@
 //! The native API.
 
 pub mod events;
+pub mod gateway_tokens;
+pub mod gateways;
 pub mod record;
+pub mod session;
 pub mod token_changes;
 pub mod token_list;
 pub mod tokens;
+pub mod user;

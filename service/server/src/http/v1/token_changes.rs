@@ -50,7 +50,7 @@ fn nullable_instant(field: Option<Option<InstantText>>) -> Result<Option<Option<
 }
 
 /// The version that `If-Match` names. A tag that is none of ours matches nothing.
-fn if_match(headers: &HeaderMap) -> Option<Seq> {
+pub(super) fn if_match(headers: &HeaderMap) -> Option<Seq> {
     let mut lines = headers.get_all(header::IF_MATCH).iter();
     let text = match (lines.next()?, lines.next()) {
         (only, None) => only.to_str().unwrap_or_default().trim(),
@@ -212,7 +212,7 @@ pub async fn rotate_itself(
     headers: HeaderMap,
     body: Json<RotateBody>,
 ) -> Result<Response, Problem> {
-    let id = caller.token;
+    let id = caller.token()?;
     rotated(&app, &caller, id, uri.path(), &headers, body).await
 }
 
@@ -221,7 +221,7 @@ pub async fn rotate_itself(
 /// # Errors
 /// As [`Problem`] chooses.
 pub async fn itself(State(app): State<App>, AnyCaller(caller): AnyCaller) -> Result<Response, Problem> {
-    as_it_is(&app, &caller, caller.token).await
+    as_it_is(&app, &caller, caller.token()?).await
 }
 
 async fn rotated(

@@ -89,7 +89,8 @@ impl Directory {
 
     pub(crate) fn put_gateway(&mut self, gateway: &Gateway) {
         let number = self.gateway_number(gateway.id);
-        let present = gateway.removed.is_none().then(|| (gateway.organization, gateway.kinds.clone()));
+        let kinds = || gateway.kinds.iter().copied().filter(|kind| gateway.sees(*kind)).collect();
+        let present = gateway.removed.is_none().then(|| (gateway.organization, kinds()));
         self.gateways[number as usize] = GatewayEntry { id: gateway.id, present };
     }
 

@@ -90,16 +90,17 @@ pub async fn write(
             Write::Value { .. } => {}
             Write::SignInName { user, key } => sign_in_name(connection, *user, key).await?,
             Write::PasswordHash { user, hash } => password_hash(connection, *user, hash).await?,
-            Write::OpenSession(open) => open_session(connection, open).await?,
+            Write::OpenSession(open) => open_session(connection, open, now).await?,
             Write::EndSession(id) => {
                 sqlx::query("DELETE FROM sessions WHERE id = $1")
                     .bind(id.0)
                     .execute(&mut *connection)
                     .await?;
             }
-            Write::EndSessionsOf(user) => {
-                sqlx::query("DELETE FROM sessions WHERE user_id = $1")
+            Write::EndSessionsOf { user, except } => {
+                sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND id IS DISTINCT FROM $2")
                     .bind(user.0)
+                    .bind(except.map(|id| id.0))
                     .execute(&mut *connection)
                     .await?;
             }
@@ -154,11 +155,23 @@ async fn password_hash(
     sqlx::query(sql).bind(user.0).bind(&hash.0).execute(connection).await.map(drop)
 }
 
-async fn open_session(connection: &mut PgConnection, open: &OpenSession) -> Result<(), sqlx::Error> {
-    let sql = "INSERT INTO sessions (id, user_id, digest, expires_at) VALUES ($1, $2, $3, $4)";
+async fn open_session(
+    connection: &mut PgConnection,
+    open: &OpenSession,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    // The user's sessions that are over go with it, so that nobody leaves more behind than one lifetime's.
+    sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND expires_at <= $2")
+        .bind(open.user.0)
+        .bind(to_sql(now))
+        .execute(&mut *connection)
+        .await?;
+    let sql =
+        "INSERT INTO sessions (id, user_id, organization_id, digest, expires_at) VALUES ($1, $2, $3, $4, $5)";
     sqlx::query(sql)
         .bind(open.id.0)
         .bind(open.user.0)
+        .bind(open.organization.0)
         .bind(open.digest.0.to_vec())
         .bind(to_sql(open.expires_at))
         .execute(connection)

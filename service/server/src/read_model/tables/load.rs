@@ -35,6 +35,7 @@ pub async fn named(
     load_gateways(connection, &mut state, names).await?;
     load_users(connection, &mut state, names).await?;
     load_organizations(connection, &mut state, names).await?;
+    load_environments(connection, &mut state, names).await?;
     load_sessions(connection, &mut state, names).await?;
     load_sign_in_names(connection, &mut state, names).await?;
     load_notes(connection, &mut state, names).await?;
@@ -157,6 +158,23 @@ async fn load_organizations(
     Ok(())
 }
 
+async fn load_environments(
+    connection: &mut PgConnection,
+    state: &mut State,
+    names: &Names,
+) -> Result<(), LoadError> {
+    let ids: Vec<Uuid> = names.environments.iter().map(|id| id.0).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let sql = format!("SELECT {} FROM environments WHERE id = ANY($1)", rows::ENVIRONMENT);
+    for row in sqlx::query(AssertSqlSafe(sql)).bind(&ids).fetch_all(connection).await? {
+        let environment = rows::environment(&row)?;
+        state.environments.insert(environment.id, environment);
+    }
+    Ok(())
+}
+
 async fn load_sessions(
     connection: &mut PgConnection,
     state: &mut State,
@@ -196,7 +214,8 @@ async fn load_notes(
     names: &Names,
 ) -> Result<(), LoadError> {
     let notes = names.notes_of.iter().filter_map(|id| state.tokens.get(id)?.note).map(|note| note.id);
-    load_values(connection, state, notes.collect()).await
+    let names = names.names_of.iter().filter_map(|id| state.gateways.get(id)).map(|gateway| gateway.name.id);
+    load_values(connection, state, notes.chain(names).collect()).await
 }
 
 /// Loads personal values for comparison.

@@ -4,6 +4,7 @@
 pub mod beside;
 pub mod claims;
 pub mod load;
+pub mod operator_requests;
 pub mod rows;
 pub mod standing;
 pub mod store;

@@ -87,7 +87,13 @@ async fn gateways(service: &Service) -> GatewayId {
     let second_id = second.id;
     let register = |id, name| {
         let kinds = [Kind::Personal].into();
-        Action::RegisterGateway(RegisterGateway { id, name: value(name), kinds, token: gateway_token() })
+        Action::RegisterGateway(RegisterGateway {
+            id,
+            name: value(name),
+            kinds,
+            environment: None,
+            token: gateway_token(),
+        })
     };
     let kinds = Some([Kind::Personal, Kind::Caller].into());
     let actions = [

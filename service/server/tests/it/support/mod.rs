@@ -19,6 +19,7 @@ use counterfoil::event_log::steps::Faults;
 use counterfoil::http::admission::Edge;
 use counterfoil::http::edge;
 use counterfoil::init::{Printed, init};
+use counterfoil::operator;
 use counterfoil::ops::drain::{Drain, Stage};
 use counterfoil::postgres::connect::Database;
 use reqwest::{Method, StatusCode};
@@ -54,6 +55,7 @@ struct Serving {
     app: App,
     base: String,
     edge: JoinHandle<()>,
+    operator: JoinHandle<()>,
     writer: JoinHandle<()>,
 }
 
@@ -69,7 +71,8 @@ impl Serving {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let edge = tokio::spawn(edge::serve(listener, change_edge(Edge::api(&app, config))));
-        Self { app, base, edge, writer }
+        let operator = tokio::spawn(operator::serve(app.clone()));
+        Self { app, base, edge, operator, writer }
     }
 
     async fn stop(self) {
@@ -77,6 +80,7 @@ impl Serving {
         // The writer ends once nobody can hand it commands any more.
         drop(self.app);
         self.edge.await.unwrap();
+        self.operator.await.unwrap();
         self.writer.await.unwrap();
     }
 }

@@ -4,7 +4,7 @@ use super::Service;
 use counterfoil::clock::{Clock, random};
 use counterfoil::event_log::batch::{self, Input, Refused, Reply};
 use counterfoil::event_log::session::Steady;
-use counterfoil::init::hash;
+use counterfoil::passwords::Password;
 use counterfoil::read_model::tables::beside::folded;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Command};
@@ -66,7 +66,11 @@ pub(crate) async fn person(service: &Service, email: &str, role: Role) -> Person
         command(
             service,
             &operator,
-            Action::SetPassword(SetPassword { user, hash: hash("correct horse battery").unwrap() }),
+            Action::SetPassword(SetPassword {
+                user,
+                hash: Password::chosen("correct horse battery".into()).unwrap().hash().unwrap(),
+                checked: None,
+            }),
         ),
     ];
     assert!(commit(service, &made).await.iter().all(Result::is_ok));
@@ -76,6 +80,7 @@ pub(crate) async fn person(service: &Service, email: &str, role: Role) -> Person
     let open = OpenSession {
         id: session,
         user,
+        organization: service.made.organization.id,
         digest: Digest(random()),
         expires_at: clock.now().plus_seconds(600),
         password_set: password_set as u64,

@@ -1,0 +1,114 @@
+//! `/v1/gateways/{id}/tokens`: a gateway's credentials. Several work at once, so that they can be replaced one by one.
+
+use super::gateways::{gateway_id, new_token, own, page_of};
+use super::record::{Record, tag};
+use super::tokens::{idempotency, shown, token_id};
+use crate::app::App;
+use crate::event_log::batch::Outcome;
+use crate::http::body::Json;
+use crate::http::caller::Caller;
+use crate::http::cursor::Belongs;
+use crate::http::problem::Problem;
+use crate::read_model::gateways;
+use crate::read_model::lists::Listed;
+use axum::extract::{OriginalUri, Path, State};
+use axum::response::{IntoResponse, Response};
+use counterfoil_domain::command::{Action, Answer};
+use counterfoil_domain::gateway_commands::IssueGatewayToken;
+use counterfoil_domain::policy::Permission;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+/// A page of a gateway's tokens.
+#[derive(Debug, Serialize)]
+pub struct GatewayTokenPage {
+    /// The newest first, ended ones included.
+    pub items: Vec<Record>,
+    /// The `cursor` of the next page.
+    pub next_cursor: Option<String>,
+}
+
+/// Lists a gateway's tokens, the newest first.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    uri: OriginalUri,
+) -> Result<Response, Problem> {
+    caller.may(Permission::ReadGateways)?;
+    let id = gateway_id(&id)?;
+    own(&app, &caller, id).await?;
+    let belongs = Belongs::to("/v1/gateways/{id}/tokens").and(id.0.as_bytes());
+    let (limit, before) = page_of(uri.query().unwrap_or_default(), &belongs)?;
+    let mut found = gateways::tokens(&app.pool, id, before.map(u64::from_be_bytes), limit + 1).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next_cursor = found.last().filter(|_| more).map(|token| belongs.seal(token.issued_seq.to_be_bytes()));
+    let now = app.clock.now();
+    let items = found.into_iter().map(|token| Record::new(Listed::new(token, None), now)).collect();
+    Ok(shown(StatusCode::OK, &GatewayTokenPage { items, next_cursor }, ""))
+}
+
+/// `POST /v1/gateways/{id}/tokens`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issue {
+    /// From when on it is inactive; absent: never.
+    #[serde(default)]
+    expires_at: Option<String>,
+}
+
+/// Issues another token for a gateway.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn issue(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    uri: OriginalUri,
+    headers: HeaderMap,
+    body: Json<Issue>,
+) -> Result<Response, Problem> {
+    caller.may(Permission::ManageGateways)?;
+    let gateway = gateway_id(&id)?;
+    let key = idempotency(&caller, "POST", uri.path(), &headers, &body.bytes)?;
+    let (token, secret) = new_token(&app, body.value.expires_at)?;
+    let action = Action::IssueGatewayToken(IssueGatewayToken { gateway, token });
+    let reply = app.writer.write(caller.command(action), key).await?;
+    let Answer::Gateway(_, Some(id)) = reply.answer else { return Err(Problem::internal()) };
+    let token = match reply.token {
+        Some(token) if reply.outcome == Outcome::Happened => token,
+        _ => gateways::token(&app.pool, gateway, id).await?.ok_or_else(Problem::not_found)?,
+    };
+    let tag = tag(&token);
+    let mut record = Record::new(Listed::new(token, None), app.clock.now());
+    if reply.outcome == Outcome::Repeated {
+        record.plaintext = Some("not_repeated".into());
+        let mut response = shown(StatusCode::OK, &record, &tag);
+        if let Ok(link) = HeaderValue::from_str(&format!("</v1/gateways/{gateway}/tokens>; rel=\"issue\"")) {
+            response.headers_mut().insert(header::LINK, link);
+        }
+        return Ok(response);
+    }
+    record.plaintext = Some(secret.into_shown());
+    Ok(shown(StatusCode::CREATED, &record, &tag))
+}
+
+/// Revokes one of a gateway's tokens. Again is fine.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn revoke(
+    State(app): State<App>,
+    caller: Caller,
+    Path((gateway, id)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    caller.may(Permission::ManageGateways)?;
+    let action = Action::RevokeGatewayToken { gateway: gateway_id(&gateway)?, id: token_id(&id)? };
+    app.writer.write(caller.command(action), None).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

@@ -1,0 +1,307 @@
+//! `/v1/gateways`: registering, changing and removing resource servers.
+
+use super::record::{Record, value};
+use super::token_changes::if_match;
+use super::tokens::{idempotency, instant, shown};
+use crate::app::App;
+use crate::event_log::batch::Outcome;
+use crate::http::body::Json;
+use crate::http::caller::Caller;
+use crate::http::cursor::Belongs;
+use crate::http::problem::Problem;
+use crate::read_model::gateways;
+use crate::read_model::lists::Listed;
+use axum::extract::{OriginalUri, Path, State};
+use axum::response::{IntoResponse, Response};
+use counterfoil_domain::command::{Action, Answer};
+use counterfoil_domain::gateway::Gateway;
+use counterfoil_domain::gateway_commands::{ChangeGateway, NewGatewayToken, RegisterGateway};
+use counterfoil_domain::ids::{EnvironmentId, GatewayId, TokenId};
+use counterfoil_domain::plaintext::{Plaintext, contains_a_plaintext};
+use counterfoil_domain::policy::Permission;
+use counterfoil_domain::token::Kind;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+/// Longest name, in characters.
+const LONGEST_NAME: usize = 200;
+/// Records on a page unless told otherwise, and at most.
+const PAGE: (usize, usize) = (50, 100);
+
+/// A gateway as `/v1` shows it.
+#[derive(Debug, Serialize)]
+pub struct GatewayRecord {
+    /// Its id.
+    pub id: GatewayId,
+    /// Its OAuth 2.0 client id.
+    pub client_id: String,
+    /// Its name.
+    pub name: String,
+    /// The kinds of token that are not inactive to it.
+    pub kinds: Vec<&'static str>,
+    /// If set, only caller keys of this environment are not inactive to it.
+    pub environment_id: Option<EnvironmentId>,
+    /// The plaintext of its first token, in the one answer that shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+    /// Its first token, in the answer to its registration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Record>,
+}
+
+impl GatewayRecord {
+    fn new(gateway: &Gateway, name: String) -> Self {
+        Self {
+            id: gateway.id,
+            client_id: gateway.id.client_id(),
+            name,
+            kinds: gateway.kinds.iter().map(|kind| kind.name()).collect(),
+            environment_id: gateway.environment,
+            client_secret: None,
+            token: None,
+        }
+    }
+}
+
+/// A page of gateways.
+#[derive(Debug, Serialize)]
+pub struct GatewayPage {
+    /// The newest first.
+    pub items: Vec<GatewayRecord>,
+    /// The `cursor` of the next page.
+    pub next_cursor: Option<String>,
+}
+
+fn tag(gateway: &Gateway) -> String {
+    format!("\"{}\"", gateway.seq)
+}
+
+/// `POST /v1/gateways`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    /// Its name.
+    name: String,
+    /// The kinds of token that are not inactive to it; absent: `personal` and `caller`.
+    #[serde(default)]
+    kinds: Option<Vec<String>>,
+    /// If given, only caller keys of this environment are not inactive to it.
+    #[serde(default)]
+    environment_id: Option<EnvironmentId>,
+    /// From when on its first token is inactive; absent: never.
+    #[serde(default)]
+    expires_at: Option<String>,
+}
+
+/// Registers a gateway with its first token.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn register(
+    State(app): State<App>,
+    caller: Caller,
+    uri: OriginalUri,
+    headers: HeaderMap,
+    body: Json<Register>,
+) -> Result<Response, Problem> {
+    caller.may(Permission::ManageGateways)?;
+    let key = idempotency(&caller, "POST", uri.path(), &headers, &body.bytes)?;
+    let Register { name, kinds, environment_id, expires_at } = body.value;
+    let name = checked_name(name)?;
+    let (token, secret) = new_token(&app, expires_at)?;
+    let action = Action::RegisterGateway(RegisterGateway {
+        id: GatewayId(app.clock.uuid()),
+        name: value(&app, name.clone()),
+        kinds: kinds.map_or_else(|| Ok([Kind::Personal, Kind::Caller].into()), checked_kinds)?,
+        environment: environment_id,
+        token,
+    });
+    let reply = app.writer.write(caller.command(action), key).await?;
+    let Answer::Gateway(id, token_id) = reply.answer else { return Err(Problem::internal()) };
+    let now = app.clock.now();
+    let (gateway, name, token) = match (reply.outcome, reply.gateway, reply.token) {
+        (Outcome::Happened, Some(gateway), Some(token)) => (gateway, name, Some(token)),
+        _ => {
+            let (gateway, name) = own(&app, &caller, id).await?;
+            let token = match token_id {
+                Some(token) => gateways::token(&app.pool, id, token).await?,
+                None => None,
+            };
+            (gateway, name, token)
+        }
+    };
+    let mut record = GatewayRecord::new(&gateway, name);
+    record.token = token.map(|token| Record::new(Listed::new(token, None), now));
+    let repeated = reply.outcome == Outcome::Repeated;
+    record.client_secret = Some(if repeated { "not_repeated".into() } else { secret.into_shown() });
+    let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
+    let mut response = shown(status, &record, &tag(&gateway));
+    let (header, text) = if repeated {
+        (header::LINK, format!("</v1/gateways/{id}/tokens>; rel=\"issue\""))
+    } else {
+        (header::LOCATION, format!("/v1/gateways/{id}"))
+    };
+    if let Ok(text) = HeaderValue::from_str(&text) {
+        response.headers_mut().insert(header, text);
+    }
+    Ok(response)
+}
+
+/// A gateway token, ready made, with its plaintext.
+pub(super) fn new_token(
+    app: &App,
+    expires_at: Option<String>,
+) -> Result<(NewGatewayToken, Plaintext), Problem> {
+    let expires_at = expires_at.map(|text| instant("expires_at", &text)).transpose()?;
+    let (secret, hint) = app.mint(Kind::Gateway);
+    let id = TokenId(app.clock.uuid());
+    Ok((NewGatewayToken { id, digest: secret.digest(), hint, expires_at }, secret))
+}
+
+/// A gateway of the caller's organization with its name. Another organization's is not found.
+///
+/// # Errors
+/// 404, or 503 while the database cannot be reached.
+pub(super) async fn own(app: &App, caller: &Caller, id: GatewayId) -> Result<(Gateway, String), Problem> {
+    gateways::one(&app.pool, caller.organization, id).await?.ok_or_else(Problem::not_found)
+}
+
+/// An id of a path. What is none is not found, like what is nobody's.
+pub(super) fn gateway_id(text: &str) -> Result<GatewayId, Problem> {
+    text.parse().map_err(|_| Problem::not_found())
+}
+
+/// Lists the organization's gateways, the newest first.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn list(State(app): State<App>, caller: Caller, uri: OriginalUri) -> Result<Response, Problem> {
+    caller.may(Permission::ReadGateways)?;
+    let belongs = Belongs::to("/v1/gateways").and(caller.organization.0.as_bytes());
+    let (limit, before) = page_of(uri.query().unwrap_or_default(), &belongs)?;
+    let before = before.map(|place| GatewayId(Uuid::from_bytes(place)));
+    let mut found = gateways::page(&app.pool, caller.organization, before, limit + 1).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next_cursor =
+        found.last().filter(|_| more).map(|(gateway, _)| belongs.seal(*gateway.id.0.as_bytes()));
+    let items = found.into_iter().map(|(gateway, name)| GatewayRecord::new(&gateway, name)).collect();
+    Ok(shown(StatusCode::OK, &GatewayPage { items, next_cursor }, ""))
+}
+
+/// The parameters `limit` and `cursor` of a list.
+pub(super) fn page_of<const N: usize>(
+    query: &str,
+    belongs: &Belongs,
+) -> Result<(usize, Option<[u8; N]>), Problem> {
+    let (mut limit, mut before) = (None, None);
+    for (name, text) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "limit" if limit.is_none() => {
+                let number = text.parse().ok().filter(|n| (1..=PAGE.1).contains(n));
+                limit = Some(number.ok_or_else(|| Problem::malformed("limit", "It is 1 to 100."))?);
+            }
+            "cursor" if before.is_none() => before = Some(belongs.open(&text)?),
+            "limit" | "cursor" => return Err(Problem::malformed("query", "A parameter is given twice.")),
+            _ => return Err(Problem::malformed("query", "The parameters are limit and cursor.")),
+        }
+    }
+    Ok((limit.unwrap_or(PAGE.0), before))
+}
+
+/// Gets a gateway.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    caller.may(Permission::ReadGateways)?;
+    as_it_is(&app, &caller, gateway_id(&id)?).await
+}
+
+async fn as_it_is(app: &App, caller: &Caller, id: GatewayId) -> Result<Response, Problem> {
+    let (gateway, name) = own(app, caller, id).await?;
+    let tag = tag(&gateway);
+    Ok(shown(StatusCode::OK, &GatewayRecord::new(&gateway, name), &tag))
+}
+
+/// `PATCH /v1/gateways/{id}`. What is absent stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Its new name.
+    #[serde(default)]
+    name: Option<String>,
+    /// The new kinds.
+    #[serde(default)]
+    kinds: Option<Vec<String>>,
+}
+
+/// Changes a gateway's registration.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn change(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Json<Change>,
+) -> Result<Response, Problem> {
+    caller.may(Permission::ManageGateways)?;
+    let id = gateway_id(&id)?;
+    let Change { name, kinds } = body.value;
+    let action = Action::ChangeGateway(ChangeGateway {
+        id,
+        if_match: if_match(&headers),
+        name: name.map(checked_name).transpose()?.map(|name| value(&app, name)),
+        kinds: kinds.map(checked_kinds).transpose()?,
+    });
+    app.writer.write(caller.command(action), None).await?;
+    as_it_is(&app, &caller, id).await
+}
+
+/// Removes a gateway. Its credentials are refused from then on. Again is fine.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn remove(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    caller.may(Permission::ManageGateways)?;
+    app.writer.write(caller.command(Action::RemoveGateway { id: gateway_id(&id)? }), None).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// A name: not blank, at most 200 characters, no control characters, and no token of ours pasted into it.
+fn checked_name(name: String) -> Result<String, Problem> {
+    let fits = (1..=LONGEST_NAME).contains(&name.chars().count())
+        && !name.trim().is_empty()
+        && !name.chars().any(char::is_control);
+    if !fits {
+        let detail = "A name has 1 to 200 characters, none of them a control character, and not only blanks.";
+        return Err(Problem::invalid("name", detail));
+    }
+    if contains_a_plaintext(&name) {
+        let detail = "The name contains a token. If it was shown to others, revoke it.";
+        return Err(Problem::invalid("name", detail));
+    }
+    Ok(name)
+}
+
+/// Kinds of token. A gateway's own are inactive to every gateway, so they cannot be asked for.
+fn checked_kinds(names: Vec<String>) -> Result<BTreeSet<Kind>, Problem> {
+    let wrong =
+        || Problem::invalid("kinds", "The kinds are personal, admin and caller, at least one of them.");
+    let kind = |name: &String| Kind::from_name(name).filter(|kind| *kind != Kind::Gateway);
+    let kinds: BTreeSet<Kind> =
+        names.iter().map(|name| kind(name).ok_or_else(wrong)).collect::<Result<_, _>>()?;
+    if kinds.is_empty() { Err(wrong()) } else { Ok(kinds) }
+}

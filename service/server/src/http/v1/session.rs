@@ -1,0 +1,233 @@
+//! Signing in and out, and changing the password.
+
+use super::tokens::shown;
+use super::user::{Membership, UserRecord, memberships};
+use crate::app::App;
+use crate::event_log::batch::Refused;
+use crate::event_log::writer::WriteError;
+use crate::http::RequestId;
+use crate::http::body::Json;
+use crate::http::caller::{Caller, Credential};
+use crate::http::cookies::{SESSION_SECONDS, Stems, no_session_cookie, session_cookie, stems};
+use crate::http::problem::Problem;
+use crate::ops::rates::ClientAddress;
+use crate::passwords::Password;
+use crate::read_model::people::{self, WithPassword};
+use crate::read_model::tables::beside::folded;
+use crate::sign_in_limit::Attempt;
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Response};
+use counterfoil_domain::actor::Actor;
+use counterfoil_domain::command::{Action, Command};
+use counterfoil_domain::ids::{OrganizationId, Seq, SessionId};
+use counterfoil_domain::people::{OpenSession, SetPassword};
+use counterfoil_domain::plaintext::Plaintext;
+use counterfoil_domain::refusal::Refusal;
+use counterfoil_domain::timestamp::Timestamp;
+use counterfoil_domain::user::User;
+use http::{HeaderMap, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// `POST /v1/session`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignIn {
+    /// The e-mail address.
+    email: String,
+    /// The password.
+    password: String,
+    /// Where the session acts; absent: the organization that the user joined first.
+    #[serde(default)]
+    organization: Option<OrganizationId>,
+}
+
+/// A session that was opened. Its secret is in the cookie alone.
+#[derive(Debug, Serialize)]
+pub struct SignedIn {
+    /// Who signed in.
+    pub user: UserRecord,
+    /// Where the session acts unless a request says otherwise.
+    pub organization_id: OrganizationId,
+    /// Where the user is a member.
+    pub organizations: Vec<Membership>,
+    /// From when on the session counts no more.
+    pub expires_at: Timestamp,
+}
+
+/// Who signs in, from where.
+struct Door {
+    attempt: Attempt,
+    key: String,
+}
+
+/// Signs in.
+///
+/// # Errors
+/// As [`Problem`] chooses. An address that is not known costs as much, and is answered by the same bytes, as a
+/// password that does not fit.
+pub async fn sign_in(
+    State(app): State<App>,
+    address: Extension<ClientAddress>,
+    id: Extension<RequestId>,
+    headers: HeaderMap,
+    body: Json<SignIn>,
+) -> Result<Response, Problem> {
+    // A foreign page must not sign its visitor in as somebody else.
+    if stems(&headers, &app.issuer) == Stems::Elsewhere {
+        return Err(Problem::cross_origin());
+    }
+    let SignIn { email, password, organization } = body.value;
+    if email.len() > 254 || email.chars().any(char::is_control) {
+        return Err(Problem::invalid("email", "It is an e-mail address such as owner@example.com."));
+    }
+    let password = Password::new(password).map_err(|what| Problem::invalid("password", what))?;
+    let key = folded(email.trim());
+    let door = Door { attempt: Attempt::new(address.0, &key), key };
+    let user = with_password(&app, &door, password).await?;
+    let organization = home(&user, organization)?;
+    open(&app, &user, organization, id.0.0, &door).await
+}
+
+/// The user whose password this is.
+async fn with_password(app: &App, door: &Door, password: Password) -> Result<User, Problem> {
+    checked(app, door)?;
+    let place = app.passwords.place().await?;
+    // Again, for those that waited while others failed.
+    checked(app, door)?;
+    let found = people::by_address(&app.pool, &door.key).await?;
+    let (user, hash) = match found {
+        Some(WithPassword { user, hash }) => (Some(user), hash),
+        None => (None, None),
+    };
+    let (fits, _place) = place.fits(password, hash).await?;
+    match user.filter(|_| fits) {
+        Some(user) => Ok(user),
+        None => {
+            app.failures.failed(&door.attempt, app.clock.boottime());
+            Err(Problem::sign_in_failed())
+        }
+    }
+}
+
+fn checked(app: &App, door: &Door) -> Result<(), Problem> {
+    let refused = app.failures.check(&door.attempt, app.clock.boottime());
+    refused.map_err(|left| Problem::too_many_failures(left.as_secs() + 1))
+}
+
+/// Where a session acts: where the user asks for, or where it is a member first.
+fn home(user: &User, asked: Option<OrganizationId>) -> Result<OrganizationId, Problem> {
+    let member = |id: &OrganizationId| user.role_in(*id).is_some();
+    match asked {
+        Some(id) if member(&id) => Ok(id),
+        Some(_) => Err(Problem::not_found().at("organization")),
+        None => user.memberships.keys().copied().find(member).ok_or_else(|| Refusal::Forbidden.into()),
+    }
+}
+
+async fn open(
+    app: &App,
+    user: &User,
+    organization: OrganizationId,
+    request_id: Uuid,
+    door: &Door,
+) -> Result<Response, Problem> {
+    let secret = Plaintext::mint("cf_ses_", &crate::clock::random());
+    let (id, expires_at) = (SessionId(app.clock.uuid()), app.clock.now().plus_seconds(SESSION_SECONDS));
+    let action = Action::OpenSession(OpenSession {
+        id,
+        user: user.id,
+        organization,
+        digest: secret.digest(),
+        expires_at,
+        password_set: user.password_set,
+    });
+    let actor = Actor::Session { session_id: id, user_id: user.id };
+    let opened = app.writer.write(Command { actor, request_id, organization, action }, None).await;
+    // The password was changed meanwhile: this one fits no more.
+    if let Err(WriteError::Refused(Refused::Refusal(Refusal::Unauthenticated))) = opened {
+        app.failures.failed(&door.attempt, app.clock.boottime());
+        return Err(Problem::sign_in_failed());
+    }
+    opened?;
+    let document = SignedIn {
+        user: UserRecord { id: user.id, email: people::address(&app.pool, user).await? },
+        organization_id: organization,
+        organizations: memberships(app, user, Seq::MAX).await?,
+        expires_at,
+    };
+    let mut response = shown(StatusCode::CREATED, &document, "");
+    let cookie = session_cookie(&app.issuer, secret).ok_or_else(Problem::internal)?;
+    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    Ok(response)
+}
+
+/// Signs out: ends the presented session.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn sign_out(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
+    let Credential::Session { id, .. } = caller.credential else { return Err(Problem::session_needed()) };
+    app.writer.write(caller.command(Action::EndSession { id }), None).await?;
+    Ok(signed_out(&app))
+}
+
+/// Ends all of the caller's sessions, the presented one included.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn end_all(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
+    app.writer.write(caller.command(Action::EndAllSessions), None).await?;
+    Ok(signed_out(&app))
+}
+
+fn signed_out(app: &App) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if let Some(cookie) = no_session_cookie(&app.issuer) {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// `PUT /v1/user/password`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangePassword {
+    /// The present password.
+    current_password: String,
+    /// The new one.
+    new_password: String,
+}
+
+/// Changes the caller's password, and ends the caller's other sessions.
+///
+/// # Errors
+/// As [`Problem`] chooses.
+pub async fn change_password(
+    State(app): State<App>,
+    address: Extension<ClientAddress>,
+    caller: Caller,
+    body: Json<ChangePassword>,
+) -> Result<Response, Problem> {
+    let ChangePassword { current_password, new_password } = body.value;
+    let current =
+        Password::new(current_password).map_err(|what| Problem::invalid("current_password", what))?;
+    let new = Password::chosen(new_password).map_err(|what| Problem::invalid("new_password", what))?;
+    let found = people::by_id(&app.pool, caller.user).await?.ok_or_else(Problem::unauthenticated)?;
+    // Whoever holds a token or a session gets no more guesses than at the front door.
+    let key = folded(&people::address(&app.pool, &found.user).await?);
+    let door = Door { attempt: Attempt::new(address.0, &key), key };
+    checked(&app, &door)?;
+    let place = app.passwords.place().await?;
+    checked(&app, &door)?;
+    let (fits, place) = place.fits(current, found.hash).await?;
+    if !fits {
+        app.failures.failed(&door.attempt, app.clock.boottime());
+        return Err(Refusal::WrongPassword.into());
+    }
+    let hash = place.hash(new).await?;
+    let checked = Some(found.user.password_set);
+    let action = Action::SetPassword(SetPassword { user: caller.user, hash, checked });
+    app.writer.write(caller.command(action), None).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

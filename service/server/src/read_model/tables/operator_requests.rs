@@ -1,0 +1,52 @@
+//! What the command line asks of a running service. A row is a request until it has an outcome; who asked reads the
+//! outcome and takes the row away. The service empties the request as it answers, for it may hold a password's hash.
+
+use sqlx::{PgPool, Row};
+use uuid::Uuid;
+
+/// Asks.
+///
+/// # Errors
+/// The database's.
+pub async fn ask(pool: &PgPool, id: Uuid, request: &str) -> Result<(), sqlx::Error> {
+    let sql = "INSERT INTO operator_requests (id, request) VALUES ($1, $2)";
+    sqlx::query(sql).bind(id).bind(request).execute(pool).await.map(drop)
+}
+
+/// The outcome, once there is one.
+///
+/// # Errors
+/// The database's.
+pub async fn outcome(pool: &PgPool, id: Uuid) -> Result<Option<String>, sqlx::Error> {
+    let sql = "SELECT outcome FROM operator_requests WHERE id = $1";
+    Ok(sqlx::query_scalar::<_, Option<String>>(sql).bind(id).fetch_optional(pool).await?.flatten())
+}
+
+/// Takes a request away, answered or not. True if it had no outcome.
+///
+/// # Errors
+/// The database's.
+pub async fn take_away(pool: &PgPool, id: Uuid) -> Result<bool, sqlx::Error> {
+    let sql = "DELETE FROM operator_requests WHERE id = $1 RETURNING outcome";
+    let outcome = sqlx::query_scalar::<_, Option<String>>(sql).bind(id).fetch_optional(pool).await?;
+    Ok(outcome == Some(None))
+}
+
+/// The requests that nobody has answered, the oldest first.
+///
+/// # Errors
+/// The database's.
+pub async fn open(pool: &PgPool) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
+    let sql = "SELECT id, request FROM operator_requests WHERE outcome IS NULL ORDER BY id LIMIT 100";
+    let rows = sqlx::query(sql).fetch_all(pool).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// The database's.
+pub async fn answer(pool: &PgPool, id: Uuid, outcome: &str) -> Result<(), sqlx::Error> {
+    let sql = "UPDATE operator_requests SET outcome = $2, request = '' WHERE id = $1";
+    sqlx::query(sql).bind(id).bind(outcome).execute(pool).await.map(drop)
+}

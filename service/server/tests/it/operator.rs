@@ -1,0 +1,171 @@
+//! `counterfoil init` and `counterfoil password`, as programs, with and without a running service.
+
+use crate::support::Scratch;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+
+fn program(data_dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_counterfoil"));
+    command.env_remove("DATABASE_URL").env("COUNTERFOIL__DATA_DIR", data_dir);
+    command.current_dir(data_dir).kill_on_drop(true);
+    command
+}
+
+/// Runs the program on a data directory.
+async fn counterfoil(data_dir: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut command = program(data_dir);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    child.wait_with_output().await.unwrap()
+}
+
+fn document(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", said(output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The service as a program.
+struct Running {
+    child: Child,
+    base: String,
+}
+
+impl Running {
+    /// Starts it and waits until it is ready.
+    async fn start(data_dir: &Path) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = program(data_dir);
+        command.arg("serve").env("COUNTERFOIL__API__ADDR", port.to_string());
+        command.env("COUNTERFOIL__METRICS__ENABLED", "false");
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let running = Self { child, base: format!("http://{port}") };
+        for _ in 0..1500 {
+            let ready = Client::new().get(format!("{}/readyz", running.base)).send().await;
+            if ready.is_ok_and(|response| response.status() == StatusCode::OK) {
+                return running;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the service did not become ready");
+    }
+
+    async fn sign_in(&self, password: &str) -> (StatusCode, String) {
+        let body = json!({ "email": "owner@example.com", "password": password });
+        let request = Client::new().post(format!("{}/v1/session", self.base)).json(&body);
+        let response = request.send().await.unwrap();
+        let cookie = response.headers().get("set-cookie").map(|value| value.to_str().unwrap().to_string());
+        (response.status(), cookie.unwrap_or_default().split(';').next().unwrap().to_string())
+    }
+
+    async fn who_am_i(&self, cookie: &str) -> StatusCode {
+        let request = Client::new().get(format!("{}/v1/user", self.base)).header("cookie", cookie);
+        request.send().await.unwrap().status()
+    }
+
+    async fn stop(mut self) {
+        kill(Pid::from_raw(self.child.id().unwrap() as i32), Signal::SIGTERM).unwrap();
+        assert!(self.child.wait().await.unwrap().success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_five_at_once_one_makes_the_first_organization() {
+    let directory = Scratch::new();
+    let run = |owner, organization| {
+        let path = directory.path();
+        async move {
+            let arguments = ["init", "--organization", organization, "--owner", owner, "--json"];
+            counterfoil(path, &arguments, "").await
+        }
+    };
+    let (a, b, c, d, e) = tokio::join!(
+        run("owner@example.com", "acme"),
+        run("owner@example.com", "acme"),
+        run("OWNER@example.com", "acme"),
+        run("owner@example.com", "Acme"),
+        run("owner@example.com", "other"),
+    );
+    let (made, refused): (Vec<Output>, Vec<Output>) =
+        [a, b, c, d, e].into_iter().partition(|output| output.status.success());
+    let sayings: Vec<String> = refused.iter().map(said).collect();
+    assert_eq!(made.len(), 1, "{sayings:?}");
+    let made = document(&made[0]);
+    let id = made["organization"]["id"].as_str().unwrap();
+    for (output, saying) in refused.iter().zip(&sayings) {
+        assert!(saying.contains(id) && saying.contains("exists already"), "{saying}");
+        assert!(output.stdout.is_empty());
+    }
+
+    // What was printed works, and while the service runs the answer is the same.
+    let service = Running::start(directory.path()).await;
+    let again = run("Owner@Example.com", "acme").await;
+    assert!(!again.status.success() && said(&again).contains(id));
+    assert_eq!(service.sign_in(made["owner"]["password"].as_str().unwrap()).await.0, StatusCode::CREATED);
+    let (token, gateway) = (made["owner"]["token"].as_str().unwrap(), &made["gateway"]);
+    let form = Client::new()
+        .post(format!("{}/oauth2/introspect", service.base))
+        .basic_auth(gateway["client_id"].as_str().unwrap(), gateway["client_secret"].as_str())
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!("token={token}"));
+    let answer: Value = form.send().await.unwrap().json().await.unwrap();
+    assert_eq!((&answer["active"], &answer["username"]), (&json!(true), &made["owner"]["email"]));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_password_is_set_again_with_and_without_a_service() {
+    let directory = Scratch::new();
+    let path = directory.path();
+    let nobody = counterfoil(path, &["password", "--user", "owner@example.com"], "").await;
+    assert!(!nobody.status.success() && said(&nobody).contains("counterfoil init"), "{}", said(&nobody));
+
+    let init =
+        ["init", "--organization", "acme", "--owner", "owner@example.com", "--json", "--password-stdin"];
+    for unusable in ["", "short\n", "two lines\nare none\n"] {
+        let refused = counterfoil(path, &init, unusable).await;
+        assert!(!refused.status.success() && said(&refused).contains("password"), "{unusable:?}");
+    }
+    let made = document(&counterfoil(path, &init, "\u{feff}from a file\r\n").await);
+    assert_eq!(made["owner"]["password"], Value::Null);
+    let stranger = counterfoil(path, &["password", "--user", "who@example.com"], "").await;
+    assert!(!stranger.status.success() && said(&stranger).contains("nothing was changed"));
+
+    let service = Running::start(path).await;
+    let (status, cookie) = service.sign_in("from a file").await;
+    assert_eq!((status, service.who_am_i(&cookie).await), (StatusCode::CREATED, StatusCode::OK));
+    // Beside the running service, by any spelling of the address.
+    let set = ["password", "--user", "OWNER@example.com", "--json"];
+    let printed = document(&counterfoil(path, &set, "").await);
+    assert_eq!(
+        (&printed["user"]["email"], &printed["user"]["id"]),
+        (&made["owner"]["email"], &made["owner"]["id"])
+    );
+    let second = printed["user"]["password"].as_str().unwrap().to_string();
+    assert_eq!(service.who_am_i(&cookie).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(service.sign_in("from a file").await.0, StatusCode::UNAUTHORIZED);
+    let (status, cookie) = service.sign_in(&second).await;
+    assert_eq!(status, StatusCode::CREATED);
+    service.stop().await;
+
+    // Without one.
+    let set = ["password", "--user", "owner@example.com", "--json", "--stdin"];
+    let printed = document(&counterfoil(path, &set, "given by hand\n").await);
+    assert_eq!(printed["user"]["password"], Value::Null);
+    let service = Running::start(path).await;
+    assert_eq!(service.who_am_i(&cookie).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(service.sign_in(&second).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(service.sign_in("given by hand").await.0, StatusCode::CREATED);
+    service.stop().await;
+}
