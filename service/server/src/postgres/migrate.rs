@@ -195,9 +195,11 @@ async fn make_roles(connection: &mut PgConnection, roles: &Roles, database: &str
     Ok(())
 }
 
-/// What the service may. History stays: no UPDATE and no DELETE on `events`.
+/// What the service may. History stays: no UPDATE and no DELETE on `events`. In one transaction, for a service may be
+/// running, and between the statements it would have too few rights, or too many.
 async fn grant(connection: &mut PgConnection, roles: &Roles) -> Result<(), sqlx::Error> {
     let service = quoted(&roles.service);
+    let mut transaction = connection.begin().await?;
     for sql in [
         format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {service}"),
         format!("REVOKE ALL ON events FROM {service}"),
@@ -205,7 +207,7 @@ async fn grant(connection: &mut PgConnection, roles: &Roles) -> Result<(), sqlx:
         format!("REVOKE ALL ON _sqlx_migrations FROM {service}"),
         format!("GRANT SELECT ON _sqlx_migrations TO {service}"),
     ] {
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut *connection).await?;
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
     }
-    Ok(())
+    transaction.commit().await
 }

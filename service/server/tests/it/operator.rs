@@ -1,6 +1,7 @@
 //! `counterfoil init` and `counterfoil password`, as programs, with and without a running service.
 
-use crate::support::Scratch;
+use crate::support::{Scratch, Service};
+use counterfoil::postgres::migrate::migrate;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::{Client, StatusCode};
@@ -167,5 +168,27 @@ async fn a_lost_password_is_set_again_with_and_without_a_service() {
     assert_eq!(service.who_am_i(&cookie).await, StatusCode::UNAUTHORIZED);
     assert_eq!(service.sign_in(&second).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(service.sign_in("given by hand").await.0, StatusCode::CREATED);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_command_takes_no_right_from_the_service_for_a_moment() {
+    let service = Service::start().await;
+    let superuser = service.database.private.as_ref().unwrap().superuser("counterfoil");
+    let done = std::cell::Cell::new(false);
+    let commands = async {
+        for _ in 0..20 {
+            migrate(&superuser).await.unwrap();
+        }
+        done.set(true);
+    };
+    let reads = async {
+        while !done.get() {
+            for sql in ["SELECT seq FROM events LIMIT 1", "SELECT version FROM _sqlx_migrations LIMIT 1"] {
+                sqlx::query(sql).fetch_one(&service.database.pool).await.unwrap();
+            }
+        }
+    };
+    tokio::join!(commands, reads);
     service.stop().await;
 }
