@@ -192,3 +192,38 @@ async fn another_command_takes_no_right_from_the_service_for_a_moment() {
     tokio::join!(commands, reads);
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_the_command_line_is_carried_out_in_time_or_not_at_all() {
+    let service = Service::start().await;
+    let pool = &service.database.pool;
+    let before = service.events("user.password_set").await;
+    let request = |until: &str| {
+        json!({ "set_password_of": service.made.owner.id, "hash": "$argon2id$a-hash", "until": until })
+            .to_string()
+    };
+    for (request, outcome) in [
+        (request("2000-01-01T00:00:00Z"), "too late"),
+        (json!({ "drop": "everything" }).to_string(), "does not know"),
+        (request("9999-01-01T00:00:00Z"), "done"),
+    ] {
+        let id = counterfoil::clock::Clock::system().uuid();
+        let ask = "INSERT INTO operator_requests (id, request) VALUES ($1, $2)";
+        sqlx::query(ask).bind(id).bind(&request).execute(pool).await.unwrap();
+        let answered =
+            "SELECT request || outcome FROM operator_requests WHERE id = $1 AND outcome IS NOT NULL";
+        let mut row: Option<String> = None;
+        for _ in 0..500 {
+            row = sqlx::query_scalar(answered).bind(id).fetch_optional(pool).await.unwrap();
+            if row.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let row = row.unwrap();
+        // The hash does not stay where it was left.
+        assert!(row.contains(outcome) && !row.contains("argon2id"), "{row}");
+    }
+    assert_eq!(service.events("user.password_set").await, before + 1);
+    service.stop().await;
+}

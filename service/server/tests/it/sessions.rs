@@ -317,3 +317,31 @@ async fn odd_input_is_refused_and_holds_nobody_up() {
     assert_eq!(sign_in(&service, OWNER, &password).await.status(), StatusCode::CREATED);
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_sign_ins_is_shed_and_introspection_goes_on() {
+    let service = std::sync::Arc::new(Service::start().await);
+    let mut storm = tokio::task::JoinSet::new();
+    for n in 0..100 {
+        let service = service.clone();
+        storm.spawn(async move {
+            let email = format!("{n}@example.com");
+            let attempt = sign_in(&service, &email, "not the password");
+            // Half of them go away before they are answered; their hashes are computed all the same.
+            let patience = std::time::Duration::from_millis(if n % 2 == 0 { 10 } else { 60_000 });
+            tokio::time::timeout(patience, attempt).await.ok().map(|response| response.status().as_u16())
+        });
+    }
+    let (began, mut looked_at) = (std::time::Instant::now(), 0);
+    while !storm.is_empty() {
+        assert_eq!(service.introspect(&service.made.owner.token).await["active"], true);
+        while let Some(Ok(status)) = storm.try_join_next() {
+            assert!(status.is_none_or(|status| matches!(status, 401 | 429 | 503)), "{status:?}");
+            looked_at += u64::from(status == Some(401));
+        }
+    }
+    // No more than the limit of one address, what it gains meanwhile, and what was being computed at that moment.
+    let cores = std::thread::available_parallelism().unwrap().get() as u64;
+    assert!(looked_at <= 10 + began.elapsed().as_secs() / 6 + cores, "{looked_at}");
+    std::sync::Arc::into_inner(service).unwrap().stop().await;
+}
