@@ -36,7 +36,7 @@ pub(crate) async fn with_database<T>(
     config: &Config,
     work: impl AsyncFnOnce(&Database) -> Result<T, Box<dyn Error>>,
 ) -> Result<T, Box<dyn Error>> {
-    with_database_until(config, async |database| {
+    with_database_until(config, &say, async |database| {
         tokio::select! {
             done = work(database) => done,
             stopped = or_signalled() => stopped,
@@ -45,13 +45,15 @@ pub(crate) async fn with_database<T>(
     .await
 }
 
-/// The same for work that heeds signals itself. They end the wait for the database.
+/// The same for work that heeds signals itself, and for whoever is to be told how the start is getting on. Signals end the
+/// wait for the database.
 pub(crate) async fn with_database_until<T>(
     config: &Config,
+    tell: &(dyn Fn(&str) + Send + Sync),
     work: impl AsyncFnOnce(&Database) -> Result<T, Box<dyn Error>>,
 ) -> Result<T, Box<dyn Error>> {
     let database = tokio::select! {
-        opened = Database::open(config.database_url.as_deref(), &config.data_dir, &say) => opened?,
+        opened = Database::open(config.database_url.as_deref(), &config.data_dir, tell) => opened?,
         stopped = or_signalled() => stopped?,
     };
     let result = work(&database).await;

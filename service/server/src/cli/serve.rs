@@ -6,12 +6,14 @@ use counterfoil::clock::Clock;
 use counterfoil::config::Config;
 use counterfoil::http::admission::Edge;
 use counterfoil::http::edge;
+use counterfoil::http::starting::Starting;
 use counterfoil::init::{InitError, init as make};
 use counterfoil::operator;
 use counterfoil::ops::drain::Stage;
 use counterfoil::postgres::connect::Database;
 use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -42,11 +44,20 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
         true => Some(listen("metrics.addr", config.metrics.addr).await?),
         false => None,
     };
-    with_database_until(config, async move |database| {
+    let (listener, starting) = (Arc::new(listener), Starting::default());
+    let mut answering = JoinSet::new();
+    answering.spawn(starting.clone().serve(listener.clone()));
+    let tell = move |sentence: &str| {
+        starting.note(sentence);
+        say(sentence);
+    };
+    with_database_until(config, &tell, async |database| {
         let (app, writer) = tokio::select! {
-            started = App::start(config, database, Clock::system(), None, &say) => started?,
+            started = App::start(config, database, Clock::system(), None, &tell) => started?,
             stopped = or_signalled() => stopped?,
         };
+        answering.shutdown().await;
+        let listener = Arc::into_inner(listener).ok_or("the port is still in other hands")?;
         let address = listener.local_addr()?;
         say(&format!("serving on http://{address}"));
         let mut edges = JoinSet::new();

@@ -7,9 +7,12 @@ use axum::response::{IntoResponse, Response};
 use counterfoil_domain::refusal::Refusal;
 use http::{HeaderValue, header};
 
+/// The answer of [`livez`].
+pub(super) const LIVES: &str = "ok\n";
+
 /// `GET /livez`: the process answers.
 pub async fn livez() -> &'static str {
-    "ok\n"
+    LIVES
 }
 
 /// `GET /readyz`: the index is loaded and known to be fresh, the clocks agree, and the service is not about to stop.

@@ -13,6 +13,7 @@ pub mod health;
 pub mod oauth;
 pub mod problem;
 pub mod query;
+pub mod starting;
 pub mod tracked;
 pub mod v1;
 pub mod wire;

@@ -142,6 +142,14 @@ impl Problem {
         problem
     }
 
+    /// 503: nothing can be answered yet.
+    pub fn starting(detail: &'static str) -> Self {
+        let mut problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "The service is starting", detail);
+        problem.retry_after = Some(1);
+        problem
+    }
+
     /// 503: there is too much to do.
     pub fn overloaded() -> Self {
         let detail = "There are too many requests or connections at once. Try again in a moment.";

@@ -2,6 +2,8 @@
 
 use crate::support::Scratch;
 use crate::support::front::Front;
+use crate::support::process::{Process, command};
+use crate::support::raw::exchange;
 use counterfoil::postgres::connect::Database;
 use counterfoil::postgres::private::PrivateCluster;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
@@ -153,5 +155,29 @@ async fn a_server_that_recovers_is_waited_for() {
     Database::open(Some(&url), Path::new("/nowhere"), &say).await.unwrap();
     let said = said.into_inner().unwrap();
     assert!(said.iter().any(|sentence| sentence.contains("recovering")), "{said:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_waits_says_so_and_then_serves() {
+    let server = Server::start().await;
+    let url = Front::Recovering(60).before(server.socket_dir(), "shop").await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut serve = command(Path::new("/nowhere"), &["serve"]);
+    serve.env("COUNTERFOIL__API__ADDR", port.to_string()).env("DATABASE_URL", url);
+    let mut process = Process::start(serve);
+    process.until_it_says("recovering").await;
+    let base = format!("http://{port}");
+    let ask = async |line: &str| exchange(&base, format!("{line} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+    let lives = ask("GET /livez").await;
+    assert_eq!((lives.status, &*lives.body), (200, "ok\n"));
+    let ready = ask("GET /readyz").await;
+    ready.assert_problem(503, "starting");
+    assert!(ready.json()["detail"].as_str().unwrap().contains("recovering"));
+    ask("GET /v1/user/tokens").await.assert_problem(503, "starting");
+    ask("POST /oauth2/introspect").await.assert_oauth(503, "temporarily_unavailable");
+    process.until_ready().await;
+    assert_eq!(ask("GET /readyz").await.status, 200);
+    assert!(process.interrupt().await.success());
     server.stop().await;
 }
