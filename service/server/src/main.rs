@@ -39,6 +39,8 @@ enum Subcommands {
     Doctor(cli::doctor::Arguments),
     /// Set a user's password again and end the user's sessions, whether or not the service is running.
     Password(cli::password::Arguments),
+    /// Print the API's document (OpenAPI 3.1): `counterfoil openapi > api.yaml`.
+    Openapi,
     /// Make the roles and tables of the database.
     Migrate,
 }
@@ -55,6 +57,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    // What the program says of itself depends on no configuration.
+    if matches!(arguments.command, Subcommands::Openapi) {
+        return cli::openapi::run();
+    }
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     telemetry::start(&config.log)?;
     if config.database_url.is_none() {
@@ -69,6 +75,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             Subcommands::Replay(arguments) => cli::replay::run(&config, &arguments).await,
             Subcommands::Doctor(arguments) => cli::doctor::run(&config, &arguments).await,
             Subcommands::Password(arguments) => cli::password::run(&config, &arguments).await,
+            Subcommands::Openapi => cli::openapi::run(),
             Subcommands::Migrate => cli::with_database(&config, async |_| Ok(())).await,
         }
     })

@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod init;
+pub(crate) mod openapi;
 pub(crate) mod password;
 mod progress;
 pub(crate) mod replay;

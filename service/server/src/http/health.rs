@@ -10,15 +10,33 @@ use http::{HeaderValue, header};
 /// The answer of [`livez`].
 pub(super) const LIVES: &str = "ok\n";
 
-/// `GET /livez`: the process answers.
+/// Says that the process lives.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "Operations",
+    operation_id = "livez",
+    security(()),
+    responses((status = 200, description = "It lives.", body = String, content_type = "text/plain")),
+)]
 pub async fn livez() -> &'static str {
     LIVES
 }
 
-/// `GET /readyz`: the index is loaded and known to be fresh, the clocks agree, and the service is not about to stop.
+/// Says whether the service may be sent requests.
+///
+/// It may while the index is loaded and known to be fresh, the clocks agree, and the service is not about to stop.
 ///
 /// # Errors
 /// 503 otherwise.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "Operations",
+    operation_id = "readyz",
+    security(()),
+    responses((status = 200, description = "It may.", body = String, content_type = "text/plain")),
+)]
 pub async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
     match () {
         () if app.drain.is_leaving() => Err(Problem::leaving()),

@@ -7,6 +7,8 @@ pub mod caller;
 pub mod cookies;
 pub mod credentials;
 pub mod cursor;
+pub mod docs;
+pub mod document;
 pub mod edge;
 mod front;
 pub mod health;
@@ -25,11 +27,13 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
+use axum::routing::get;
 use problem::Problem;
 use std::sync::Arc;
 use std::time::Duration;
 use tower_governor::{GovernorError, GovernorLayer};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 use v1::{events, gateway_tokens, gateways, session, token_changes, token_list, tokens, user};
 
@@ -39,39 +43,52 @@ pub struct RequestId(pub Uuid);
 
 /// The API's listener.
 pub fn api(app: App) -> Router {
-    Router::new()
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .route("/v1/user/tokens", get(token_list::list).post(tokens::issue).delete(tokens::delete_all))
-        .route("/v1/session", post(session::sign_in).delete(session::sign_out))
-        .route("/v1/user", get(user::who_am_i))
-        .route("/v1/user/sessions", delete(session::end_all))
-        .route("/v1/user/password", put(session::change_password))
-        .route(
-            "/v1/user/tokens/{id}",
-            get(tokens::get).patch(token_changes::change).delete(token_changes::revoke),
-        )
-        .route("/v1/user/tokens/{id}/rotate", post(token_changes::rotate))
-        .route("/v1/user/tokens/{id}/disable", post(token_changes::disable))
-        .route("/v1/user/tokens/{id}/enable", post(token_changes::enable))
-        .route("/v1/events", get(events::list))
-        .route("/v1/token", get(token_changes::itself))
-        .route("/v1/token/rotate", post(token_changes::rotate_itself))
-        .route("/v1/gateways", get(gateways::list).post(gateways::register))
-        .route("/v1/gateways/{id}", get(gateways::get).patch(gateways::change).delete(gateways::remove))
-        .route("/v1/gateways/{id}/tokens", get(gateway_tokens::list).post(gateway_tokens::issue))
-        .route("/v1/gateways/{id}/tokens/{token}", delete(gateway_tokens::revoke))
-        .route("/oauth2/introspect", post(oauth::introspect))
-        .route("/oauth2/revoke", post(oauth::revoke))
-        .merge(strangers(&app))
+    let (router, _) = routes().split_for_parts();
+    router
+        .merge(limited(&app))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(middleware::from_fn_with_state(app.metrics.clone(), note_route))
         .with_state(app)
 }
 
+/// The routes, each with its document.
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(document::base())
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(session::sign_in, session::sign_out))
+        .routes(routes!(user::who_am_i))
+        .routes(routes!(session::end_all))
+        .routes(routes!(session::change_password))
+        .routes(routes!(token_list::list, tokens::issue, tokens::delete_all))
+        .routes(routes!(tokens::get, token_changes::change, token_changes::revoke))
+        .routes(routes!(token_changes::rotate))
+        .routes(routes!(token_changes::disable))
+        .routes(routes!(token_changes::enable))
+        .routes(routes!(events::list))
+        .routes(routes!(token_changes::itself))
+        .routes(routes!(token_changes::rotate_itself))
+        .routes(routes!(gateways::list, gateways::register))
+        .routes(routes!(gateways::get, gateways::change, gateways::remove))
+        .routes(routes!(gateway_tokens::list, gateway_tokens::issue))
+        .routes(routes!(gateway_tokens::revoke))
+        .routes(routes!(oauth::introspect))
+        .routes(routes!(oauth::revoke))
+}
+
+/// The doors that need no credential, each with its document.
+fn strangers() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(oauth::metadata))
+        .routes(routes!(oauth::openid_metadata))
+        .routes(routes!(docs::openapi))
+        .routes(routes!(docs::page))
+        .routes(routes!(docs::page_file))
+}
+
 /// The doors that need no credential: limited by address, by a layer.
-fn strangers(app: &App) -> Router<App> {
+fn limited(app: &App) -> Router<App> {
     let metrics = app.metrics.clone();
     let limit = GovernorLayer::new(app.rates.strangers.clone()).error_handler(move |error| {
         let GovernorError::TooManyRequests { wait_time, .. } = error else {
@@ -80,8 +97,8 @@ fn strangers(app: &App) -> Router<App> {
         metrics.rate_limited(Limited::Stranger);
         Problem::too_many(Duration::from_secs(wait_time)).into_response()
     });
-    let mut router = Router::new();
-    for path in oauth::metadata_paths(&app.issuer) {
+    let (mut router, _) = strangers().split_for_parts();
+    for path in oauth::more_metadata_paths(&app.issuer) {
         router = router.route(&path, get(oauth::metadata));
     }
     router.route_layer(limit)

@@ -6,6 +6,7 @@ mod absences;
 mod audit;
 mod canaries;
 mod clocks;
+mod contract;
 mod crashes;
 mod databases;
 mod disconnects;

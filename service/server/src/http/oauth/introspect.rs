@@ -5,6 +5,7 @@ use super::error::{BAD_CLIENT, OauthError, UNAVAILABLE, invalid, json};
 use super::form::{Form, check_media_type, read};
 use crate::app::App;
 use crate::http::admission::Notes;
+use crate::http::document::schemas::{IntrospectionDocument, TokenForm};
 use crate::ops::metrics::Outcome;
 use crate::read_model::digest_index::Introspected;
 use axum::extract::{Request, State};
@@ -21,7 +22,16 @@ pub(crate) struct Answered {
     pub(crate) gateway: GatewayId,
 }
 
-/// `POST /oauth2/introspect`
+/// Tells a gateway whether a token is active, and what it may do (RFC 7662).
+#[utoipa::path(
+    post,
+    path = "/oauth2/introspect",
+    tag = "OAuth",
+    operation_id = "introspect",
+    security(("gateway_basic" = []), ("gateway_bearer" = [])),
+    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "What the token is to this gateway.", body = IntrospectionDocument)),
+)]
 pub async fn introspect(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let answered = async {

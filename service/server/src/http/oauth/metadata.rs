@@ -2,28 +2,54 @@
 
 use super::error::json;
 use crate::app::App;
+use crate::http::document::schemas::MetadataDocument;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
-/// Where the metadata of an issuer is (RFC 8414 section 3.1): for one with a path, the well-known part comes before the
-/// path; OpenID discovery appends it, and some clients do so for both. A proxy that cuts the path off finds them too.
-pub fn metadata_paths(issuer: &str) -> Vec<String> {
+const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
+const OPENID: &str = "/.well-known/openid-configuration";
+
+/// Where else the metadata of an issuer is (RFC 8414 section 3.1): for one with a path, the well-known part comes before
+/// the path; OpenID discovery appends it, and some clients do so for both. A proxy that cuts the path off finds the
+/// documented ones.
+pub fn more_metadata_paths(issuer: &str) -> Vec<String> {
     let path = issuer.parse::<http::Uri>().map(|uri| uri.path().trim_end_matches('/').to_string());
     let path = path.unwrap_or_default();
-    let mut paths = Vec::new();
-    for document in ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"] {
-        for place in [document.to_string(), format!("{document}{path}"), format!("{path}{document}")] {
-            if !paths.contains(&place) {
-                paths.push(place);
-            }
-        }
+    if path.is_empty() {
+        return Vec::new();
     }
-    paths
+    let places = |document: &str| [format!("{document}{path}"), format!("{path}{document}")];
+    [AUTHORIZATION_SERVER, OPENID].into_iter().flat_map(places).collect()
 }
 
-/// `GET /.well-known/oauth-authorization-server` and `/.well-known/openid-configuration`
+/// Says where the doors are (RFC 8414).
+#[utoipa::path(
+    get,
+    path = AUTHORIZATION_SERVER,
+    tag = "OAuth",
+    operation_id = "oauth_metadata",
+    security(()),
+    responses((status = 200, description = "The metadata.", body = MetadataDocument)),
+)]
 pub async fn metadata(State(app): State<App>) -> Response {
+    described(&app)
+}
+
+/// Says the same to clients that look where OpenID's discovery would be.
+#[utoipa::path(
+    get,
+    path = OPENID,
+    tag = "OAuth",
+    operation_id = "openid_metadata",
+    security(()),
+    responses((status = 200, description = "The metadata.", body = MetadataDocument)),
+)]
+pub async fn openid_metadata(State(app): State<App>) -> Response {
+    described(&app)
+}
+
+fn described(app: &App) -> Response {
     let base = app.issuer.trim_end_matches('/');
     let methods = ["client_secret_basic", "client_secret_post", "bearer"];
     let document = serde_json::json!({

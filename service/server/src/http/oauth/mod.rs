@@ -8,6 +8,6 @@ mod metadata;
 mod revoke;
 
 pub(crate) use error::OauthError;
-pub use introspect::introspect;
-pub use metadata::{metadata, metadata_paths};
-pub use revoke::revoke;
+pub use introspect::{__path_introspect, introspect};
+pub use metadata::{__path_metadata, __path_openid_metadata, metadata, more_metadata_paths, openid_metadata};
+pub use revoke::{__path_revoke, revoke};

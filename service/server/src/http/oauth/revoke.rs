@@ -7,6 +7,7 @@ use crate::app::App;
 use crate::event_log::writer::WriteError;
 use crate::http::RequestId;
 use crate::http::admission::Notes;
+use crate::http::document::schemas::{RevokedDocument, TokenForm};
 use crate::ops::metrics::Limited;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +17,16 @@ use counterfoil_domain::ids::OrganizationId;
 use counterfoil_domain::plaintext::Digest;
 use http::StatusCode;
 
-/// `POST /oauth2/revoke`
+/// Ends a token for its holder, who needs nothing but the token, or for a gateway (RFC 7009).
+#[utoipa::path(
+    post,
+    path = "/oauth2/revoke",
+    tag = "OAuth",
+    operation_id = "revoke",
+    security((), ("gateway_basic" = []), ("gateway_bearer" = [])),
+    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "The token is not active, whatever it was.", body = RevokedDocument)),
+)]
 pub async fn revoke(State(app): State<App>, request: Request) -> Response {
     revoked(&app, request).await.unwrap_or_else(IntoResponse::into_response)
 }

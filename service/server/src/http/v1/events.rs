@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::event_log::feed::{Filter, Item, Viewer, last_before, page, subject};
 use crate::event_log::read::head;
 use crate::http::caller::Caller;
+use crate::http::document::schemas::FeedPage;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::ops::drain::Stage;
@@ -156,6 +157,27 @@ fn write(item: &Item, out: &mut String) {
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = "Events",
+    operation_id = "list_events",
+    security(("bearer" = ["read"]), ("session" = ["read"])),
+    params(
+        ("after" = Option<u64>, Query, description = "The position after which to begin; 0 by default."),
+        ("until" = Option<String>, Query, description = "The last position, or a date-time (RFC 3339) before which \
+            the events were decided; by default the head."),
+        ("type" = Option<String>, Query, example = "token.issued", description = "Only events of this type."),
+        ("subject" = Option<Uuid>, Query, description = "Only events about the thing of this id."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Events on a page, 100 by \
+            default; of a stream, all by default."),
+    ),
+    responses((status = 200, description = "A page; or, if that is asked for by `Accept`, a stream of lines: one an \
+        event, and a last one that says where to go on. A stream without the last line was cut.", content(
+        (FeedPage = "application/json"),
+        (String = "application/x-ndjson"),
+    ))),
+)]
 pub async fn list(
     State(app): State<App>,
     caller: Caller,

@@ -8,6 +8,7 @@ use crate::event_log::batch::Outcome;
 use crate::http::body::Json;
 use crate::http::caller::Caller;
 use crate::http::cursor::Belongs;
+use crate::http::document::params::{GatewayPath, GatewayTokenPath, Idempotent};
 use crate::http::problem::Problem;
 use crate::read_model::gateways;
 use crate::read_model::lists::Listed;
@@ -18,13 +19,15 @@ use counterfoil_domain::gateway_commands::IssueGatewayToken;
 use counterfoil_domain::policy::Permission;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A page of a gateway's tokens.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct GatewayTokenPage {
     /// The newest first, ended ones included.
     pub items: Vec<Record>,
     /// The `cursor` of the next page.
+    #[schema(required)]
     pub next_cursor: Option<String>,
 }
 
@@ -32,6 +35,19 @@ pub struct GatewayTokenPage {
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    get,
+    path = "/v1/gateways/{id}/tokens",
+    tag = "Gateways",
+    operation_id = "list_gateway_tokens",
+    security(("bearer" = ["read"]), ("session" = ["read"])),
+    params(
+        GatewayPath,
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Things on a page; 50 by default."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page.", body = GatewayTokenPage)),
+)]
 pub async fn list(
     State(app): State<App>,
     caller: Caller,
@@ -42,7 +58,7 @@ pub async fn list(
     let id = gateway_id(&id)?;
     own(&app, &caller, id).await?;
     let belongs = Belongs::to("/v1/gateways/{id}/tokens").and(id.0.as_bytes());
-    let (limit, before) = page_of(uri.query().unwrap_or_default(), &belongs)?;
+    let (limit, before) = page_of(&uri, &belongs)?;
     let mut found = gateways::tokens(&app.pool, id, before.map(u64::from_be_bytes), limit + 1).await?;
     let more = found.len() > limit;
     found.truncate(limit);
@@ -52,12 +68,14 @@ pub async fn list(
     Ok(shown(StatusCode::OK, &GatewayTokenPage { items, next_cursor }, ""))
 }
 
-/// `POST /v1/gateways/{id}/tokens`
-#[derive(Deserialize)]
+/// A gateway token to issue.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = IssueGatewayToken)]
 #[serde(deny_unknown_fields)]
 pub struct Issue {
     /// From when on it is inactive; absent: never.
     #[serde(default)]
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
 }
 
@@ -65,6 +83,23 @@ pub struct Issue {
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    post,
+    path = "/v1/gateways/{id}/tokens",
+    tag = "Gateways",
+    operation_id = "issue_gateway_token",
+    security(("bearer" = ["write"]), ("session" = ["write"])),
+    params(GatewayPath, Idempotent),
+    request_body(content = Option<Issue>),
+    responses(
+        (status = 201, description = "It is issued. Its plaintext is not shown again.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes."))),
+        (status = 200, description = "The request was made before, and nothing was done now.", body = Record, headers(
+            ("ETag" = String, description = "The version that `If-Match` takes."),
+            ("Link" = String, description = "Where to issue another token.")
+        )),
+        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
+    ),
+)]
 pub async fn issue(
     State(app): State<App>,
     caller: Caller,
@@ -102,6 +137,15 @@ pub async fn issue(
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    delete,
+    path = "/v1/gateways/{id}/tokens/{token}",
+    tag = "Gateways",
+    operation_id = "revoke_gateway_token",
+    security(("bearer" = ["write"]), ("session" = ["write"])),
+    params(GatewayTokenPath),
+    responses((status = 204, description = "It is revoked.")),
+)]
 pub async fn revoke(
     State(app): State<App>,
     caller: Caller,

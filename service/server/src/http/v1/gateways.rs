@@ -8,7 +8,9 @@ use crate::event_log::batch::Outcome;
 use crate::http::body::Json;
 use crate::http::caller::Caller;
 use crate::http::cursor::Belongs;
+use crate::http::document::params::{Conditional, GatewayPath, Idempotent};
 use crate::http::problem::Problem;
+use crate::http::query::Query;
 use crate::read_model::gateways;
 use crate::read_model::lists::Listed;
 use axum::extract::{OriginalUri, Path, State};
@@ -20,9 +22,10 @@ use counterfoil_domain::ids::{EnvironmentId, GatewayId, TokenId};
 use counterfoil_domain::plaintext::{Plaintext, contains_a_plaintext};
 use counterfoil_domain::policy::Permission;
 use counterfoil_domain::token::Kind;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Longest name, in characters.
@@ -31,9 +34,11 @@ const LONGEST_NAME: usize = 200;
 const PAGE: (usize, usize) = (50, 100);
 
 /// A gateway as `/v1` shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Gateway)]
 pub struct GatewayRecord {
     /// Its id.
+    #[schema(value_type = Uuid)]
     pub id: GatewayId,
     /// Its OAuth 2.0 client id.
     pub client_id: String,
@@ -42,12 +47,15 @@ pub struct GatewayRecord {
     /// The kinds of token that are not inactive to it.
     pub kinds: Vec<&'static str>,
     /// If set, only caller keys of this environment are not inactive to it.
+    #[schema(value_type = Option<Uuid>, required)]
     pub environment_id: Option<EnvironmentId>,
     /// The plaintext of its first token, in the one answer that shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = Password)]
     pub client_secret: Option<String>,
     /// Its first token, in the answer to its registration.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub token: Option<Record>,
 }
 
@@ -66,11 +74,12 @@ impl GatewayRecord {
 }
 
 /// A page of gateways.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct GatewayPage {
     /// The newest first.
     pub items: Vec<GatewayRecord>,
     /// The `cursor` of the next page.
+    #[schema(required)]
     pub next_cursor: Option<String>,
 }
 
@@ -78,20 +87,24 @@ fn tag(gateway: &Gateway) -> String {
     format!("\"{}\"", gateway.seq)
 }
 
-/// `POST /v1/gateways`
-#[derive(Deserialize)]
+/// A gateway to register.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = RegisterGateway, example = json!({ "name": "edge" }))]
 #[serde(deny_unknown_fields)]
 pub struct Register {
     /// Its name.
+    #[schema(min_length = 1, max_length = 200, example = "edge")]
     name: String,
     /// The kinds of token that are not inactive to it; absent: `personal` and `caller`.
     #[serde(default)]
     kinds: Option<Vec<String>>,
     /// If given, only caller keys of this environment are not inactive to it.
     #[serde(default)]
+    #[schema(value_type = Option<Uuid>)]
     environment_id: Option<EnvironmentId>,
     /// From when on its first token is inactive; absent: never.
     #[serde(default)]
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
 }
 
@@ -99,6 +112,26 @@ pub struct Register {
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    post,
+    path = "/v1/gateways",
+    tag = "Gateways",
+    operation_id = "register_gateway",
+    security(("bearer" = ["write"]), ("session" = ["write"])),
+    params(Idempotent),
+    request_body = Register,
+    responses(
+        (status = 201, description = "It is registered. The secret is not shown again.", body = GatewayRecord, headers(
+            ("ETag" = String, description = "The version that `If-Match` takes."),
+            ("Location" = String, description = "The gateway's address.")
+        )),
+        (status = 200, description = "The request was made before, and nothing was done now.", body = GatewayRecord, headers(
+            ("ETag" = String, description = "The version that `If-Match` takes."),
+            ("Link" = String, description = "Where to issue another token.")
+        )),
+        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
+    ),
+)]
 pub async fn register(
     State(app): State<App>,
     caller: Caller,
@@ -177,10 +210,22 @@ pub(super) fn gateway_id(text: &str) -> Result<GatewayId, Problem> {
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    get,
+    path = "/v1/gateways",
+    tag = "Gateways",
+    operation_id = "list_gateways",
+    security(("bearer" = ["read"]), ("session" = ["read"])),
+    params(
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Things on a page; 50 by default."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page.", body = GatewayPage)),
+)]
 pub async fn list(State(app): State<App>, caller: Caller, uri: OriginalUri) -> Result<Response, Problem> {
     caller.may(Permission::ReadGateways)?;
     let belongs = Belongs::to("/v1/gateways").and(caller.organization.0.as_bytes());
-    let (limit, before) = page_of(uri.query().unwrap_or_default(), &belongs)?;
+    let (limit, before) = page_of(&uri, &belongs)?;
     let before = before.map(|place| GatewayId(Uuid::from_bytes(place)));
     let mut found = gateways::page(&app.pool, caller.organization, before, limit + 1).await?;
     let more = found.len() > limit;
@@ -193,28 +238,27 @@ pub async fn list(State(app): State<App>, caller: Caller, uri: OriginalUri) -> R
 
 /// The parameters `limit` and `cursor` of a list.
 pub(super) fn page_of<const N: usize>(
-    query: &str,
+    uri: &Uri,
     belongs: &Belongs,
 ) -> Result<(usize, Option<[u8; N]>), Problem> {
-    let (mut limit, mut before) = (None, None);
-    for (name, text) in form_urlencoded::parse(query.as_bytes()) {
-        match &*name {
-            "limit" if limit.is_none() => {
-                let number = text.parse().ok().filter(|n| (1..=PAGE.1).contains(n));
-                limit = Some(number.ok_or_else(|| Problem::malformed("limit", "It is 1 to 100."))?);
-            }
-            "cursor" if before.is_none() => before = Some(belongs.open(&text)?),
-            "limit" | "cursor" => return Err(Problem::malformed("query", "A parameter is given twice.")),
-            _ => return Err(Problem::malformed("query", "The parameters are limit and cursor.")),
-        }
-    }
-    Ok((limit.unwrap_or(PAGE.0), before))
+    let query = Query::parse(uri, &["limit", "cursor"])?;
+    let limit = query.limit(PAGE.0, PAGE.1)?;
+    Ok((limit, query.get("cursor").map(|cursor| belongs.open(cursor)).transpose()?))
 }
 
 /// Gets a gateway.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    get,
+    path = "/v1/gateways/{id}",
+    tag = "Gateways",
+    operation_id = "get_gateway",
+    security(("bearer" = ["read"]), ("session" = ["read"])),
+    params(GatewayPath),
+    responses((status = 200, description = "The gateway.", body = GatewayRecord, headers(("ETag" = String, description = "The version that `If-Match` takes.")))),
+)]
 pub async fn get(
     State(app): State<App>,
     caller: Caller,
@@ -230,12 +274,14 @@ async fn as_it_is(app: &App, caller: &Caller, id: GatewayId) -> Result<Response,
     Ok(shown(StatusCode::OK, &GatewayRecord::new(&gateway, name), &tag))
 }
 
-/// `PATCH /v1/gateways/{id}`. What is absent stays.
-#[derive(Deserialize)]
+/// What changes. What is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ChangeGateway, example = json!({ "name": "edge, new" }))]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     /// Its new name.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 200)]
     name: Option<String>,
     /// The new kinds.
     #[serde(default)]
@@ -246,6 +292,20 @@ pub struct Change {
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    patch,
+    path = "/v1/gateways/{id}",
+    tag = "Gateways",
+    operation_id = "change_gateway",
+    security(("bearer" = ["write"]), ("session" = ["write"])),
+    params(GatewayPath, Conditional),
+    request_body = Change,
+    responses(
+        (status = 200, description = "The gateway as it is now.", body = GatewayRecord, headers(("ETag" = String, description = "The version that `If-Match` takes."))),
+        (status = 412, description = "It was changed since the `ETag` of `If-Match`."),
+        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
+    ),
+)]
 pub async fn change(
     State(app): State<App>,
     caller: Caller,
@@ -270,6 +330,15 @@ pub async fn change(
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    delete,
+    path = "/v1/gateways/{id}",
+    tag = "Gateways",
+    operation_id = "remove_gateway",
+    security(("bearer" = ["write"]), ("session" = ["write"])),
+    params(GatewayPath),
+    responses((status = 204, description = "It is removed.")),
+)]
 pub async fn remove(
     State(app): State<App>,
     caller: Caller,

@@ -7,14 +7,18 @@ use counterfoil_domain::ids::{TokenId, UserId};
 use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::{State, Token};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// A token as `/v1` shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Token)]
 pub struct Record {
     /// Its id, which rotation keeps.
+    #[schema(value_type = Uuid)]
     pub id: TokenId,
     /// What it is for.
+    #[schema(example = "personal")]
     pub kind: &'static str,
     /// The holder's own words.
     pub note: Option<String>,
@@ -23,14 +27,18 @@ pub struct Record {
     /// What it may do.
     pub scopes: Vec<String>,
     /// `live`, `disabled`, `expired` or `revoked`, by the clock.
+    #[schema(value_type = StateName)]
     pub state: State,
     /// Which plaintext this is: 1 at issue.
     pub generation: u32,
     /// When it was issued.
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// From when on it is inactive.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     pub expires_at: Option<Timestamp>,
     /// When it was last used, a few seconds late; null for never.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     pub last_used_at: Option<Timestamp>,
     /// The gateway that it was last used through; null for a call to this service itself.
     pub last_used_by: Option<UsedBy>,
@@ -38,17 +46,35 @@ pub struct Record {
     pub uses: u64,
     /// When the earlier plaintext ends at the latest, while it works.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime, required = false, nullable = false)]
     pub previous_ends_at: Option<Timestamp>,
     /// The use of an earlier plaintext after its end: somebody still has the old key.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub ended_use: Option<EndedUse>,
     /// The plaintext, in the one answer that shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "cf_pat_0123456789")]
     pub plaintext: Option<String>,
 }
 
+/// A token's state.
+#[derive(ToSchema)]
+#[schema(as = TokenState, rename_all = "snake_case")]
+#[allow(dead_code, reason = "it describes; the domain has the states")]
+pub enum StateName {
+    /// Standing and not disabled.
+    Live,
+    /// Switched off for now.
+    Disabled,
+    /// Its expiry came.
+    Expired,
+    /// Ended by somebody.
+    Revoked,
+}
+
 /// A gateway that a token was used through.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct UsedBy {
     /// Its client id.
     pub client_id: String,
@@ -57,9 +83,10 @@ pub struct UsedBy {
 }
 
 /// The use of an earlier plaintext after its end. It was refused each time.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct EndedUse {
     /// When it was last tried.
+    #[schema(value_type = String, format = DateTime)]
     pub last_used_at: Timestamp,
     /// The gateway that still has it in use; null for a call to this service itself.
     pub last_used_by: Option<UsedBy>,

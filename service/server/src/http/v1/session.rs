@@ -27,31 +27,38 @@ use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::user::User;
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// `POST /v1/session`
-#[derive(Deserialize)]
+/// Who signs in.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "email": "owner@example.com", "password": "correct horse battery" }))]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
     /// The e-mail address.
+    #[schema(max_length = 254, example = "owner@example.com")]
     email: String,
     /// The password.
+    #[schema(format = Password, min_length = 1, max_length = 1024)]
     password: String,
     /// Where the session acts; absent: the organization that the user joined first.
     #[serde(default)]
+    #[schema(value_type = Option<Uuid>)]
     organization: Option<OrganizationId>,
 }
 
 /// A session that was opened. Its secret is in the cookie alone.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SignedIn {
     /// Who signed in.
     pub user: UserRecord,
     /// Where the session acts unless a request says otherwise.
+    #[schema(value_type = Uuid)]
     pub organization_id: OrganizationId,
     /// Where the user is a member.
     pub organizations: Vec<Membership>,
     /// From when on the session counts no more.
+    #[schema(value_type = String, format = DateTime)]
     pub expires_at: Timestamp,
 }
 
@@ -66,6 +73,21 @@ struct Door {
 /// # Errors
 /// As [`Problem`] chooses. An address that is not known costs as much, and is answered by the same bytes, as a
 /// password that does not fit.
+#[utoipa::path(
+    post,
+    path = "/v1/session",
+    tag = "Session",
+    operation_id = "sign_in",
+    security(()),
+    request_body = SignIn,
+    responses(
+        (status = 201, description = "A session is open; its secret is in the cookie alone.", body = SignedIn, headers(("Set-Cookie" = String, description = "The session's cookie."))),
+        (status = 401, description = "No user has this e-mail address with this password."),
+        (status = 403, description = "A browser sent it for a foreign page, or the user is no member anywhere."),
+        (status = 404, description = "The user is no member of the organization."),
+        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
+    ),
+)]
 pub async fn sign_in(
     State(app): State<App>,
     address: Extension<ClientAddress>,
@@ -166,6 +188,14 @@ async fn open(
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    delete,
+    path = "/v1/session",
+    tag = "Session",
+    operation_id = "sign_out",
+    security(("session" = ["write"])),
+    responses((status = 204, description = "The session has ended.", headers(("Set-Cookie" = String, description = "Takes the session's cookie away.")))),
+)]
 pub async fn sign_out(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
     let Credential::Session { id, .. } = caller.credential else { return Err(Problem::session_needed()) };
     app.writer.write(caller.command(Action::EndSession { id }), None).await?;
@@ -176,6 +206,14 @@ pub async fn sign_out(State(app): State<App>, caller: Caller) -> Result<Response
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    delete,
+    path = "/v1/user/sessions",
+    tag = "Session",
+    operation_id = "end_all_sessions",
+    security(("bearer" = ["write"]), ("session" = ["write"])),
+    responses((status = 204, description = "They have ended.", headers(("Set-Cookie" = String, description = "Takes the session's cookie away.")))),
+)]
 pub async fn end_all(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
     app.writer.write(caller.command(Action::EndAllSessions), None).await?;
     Ok(signed_out(&app))
@@ -189,13 +227,16 @@ fn signed_out(app: &App) -> Response {
     response
 }
 
-/// `PUT /v1/user/password`
-#[derive(Deserialize)]
+/// Two passwords.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "current_password": "correct horse battery", "new_password": "battery horse correct" }))]
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {
     /// The present password.
+    #[schema(format = Password, min_length = 1, max_length = 1024)]
     current_password: String,
     /// The new one.
+    #[schema(format = Password, min_length = 8, max_length = 1024)]
     new_password: String,
 }
 
@@ -203,6 +244,19 @@ pub struct ChangePassword {
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    put,
+    path = "/v1/user/password",
+    tag = "User",
+    operation_id = "change_password",
+    security(("bearer" = ["write"]), ("session" = ["write"])),
+    request_body = ChangePassword,
+    responses(
+        (status = 204, description = "It is changed."),
+        (status = 403, description = "The present password is another one, or the credential lacks a scope."),
+        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
+    ),
+)]
 pub async fn change_password(
     State(app): State<App>,
     address: Extension<ClientAddress>,

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::event_log::batch::Outcome;
 use crate::http::body::Json;
 use crate::http::caller::{AnyCaller, Caller};
+use crate::http::document::params::{Conditional, Idempotent, TokenPath};
 use crate::http::problem::Problem;
 use crate::read_model::lists::Listed;
 use axum::extract::{OriginalUri, Path, State};
@@ -20,6 +21,7 @@ use counterfoil_domain::token::change::ChangeToken;
 use counterfoil_domain::token::rotate::{Overlap, Rotate};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
 
 /// A field that tells absent from null: `Some(None)` is an explicit null.
 fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
@@ -33,15 +35,22 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
     T::deserialize(deserializer).map(Some)
 }
 
-/// `PATCH /v1/user/tokens/{id}`. What is absent stays.
-#[derive(Deserialize)]
+/// What changes. What is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ChangeToken, example = json!({ "note": "ci, old", "scopes": ["read"] }))]
 #[serde(deny_unknown_fields)]
 pub struct Change {
+    /// The new note; null for none.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>, max_length = 200)]
     note: Option<Option<String>>,
+    /// The scopes that are left.
     #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
     scopes: Option<Vec<String>>,
+    /// An earlier expiry.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Option<InstantText>>,
 }
 
@@ -68,6 +77,21 @@ pub(super) fn if_match(headers: &HeaderMap) -> Option<Seq> {
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    patch,
+    path = "/v1/user/tokens/{id}",
+    tag = "Tokens",
+    operation_id = "change_token",
+    security(("bearer" = ["write"]), ("session" = ["write"])),
+    params(TokenPath, Conditional),
+    request_body = Change,
+    responses(
+        (status = 200, description = "The token as it is now.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes."))),
+        (status = 409, description = "The token has ended."),
+        (status = 412, description = "It was changed since the `ETag` of `If-Match`."),
+        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
+    ),
+)]
 pub async fn change(
     State(app): State<App>,
     caller: Caller,
@@ -95,18 +119,32 @@ async fn as_it_is(app: &App, caller: &Caller, id: TokenId) -> Result<Response, P
     Ok(shown(StatusCode::OK, &Record::new(listed, app.clock.now()), &tag))
 }
 
-/// A body with a reason, or none.
-#[derive(Deserialize)]
+/// A reason, or none.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WithReason {
+    /// Why.
     #[serde(default)]
+    #[schema(pattern = "^[a-z0-9_]{1,64}$", example = "key_leaked")]
     reason: Option<String>,
 }
 
 /// Ends a token for good. Again is fine.
 ///
+/// A token may end itself whatever its scopes.
+///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    delete,
+    path = "/v1/user/tokens/{id}",
+    tag = "Tokens",
+    operation_id = "revoke_token",
+    security(("bearer" = ["write"]), ("session" = ["write"])),
+    params(TokenPath),
+    request_body(content = Option<WithReason>),
+    responses((status = 204, description = "It is revoked."), (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong.")),
+)]
 pub async fn revoke(
     State(app): State<App>,
     AnyCaller(caller): AnyCaller,
@@ -122,6 +160,20 @@ pub async fn revoke(
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    post,
+    path = "/v1/user/tokens/{id}/disable",
+    tag = "Tokens",
+    operation_id = "disable_token",
+    security(("bearer" = ["write"]), ("session" = ["write"])),
+    params(TokenPath),
+    request_body(content = Option<WithReason>),
+    responses(
+        (status = 200, description = "The token as it is now.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes."))),
+        (status = 409, description = "The token has ended."),
+        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
+    ),
+)]
 pub async fn disable(
     State(app): State<App>,
     caller: Caller,
@@ -135,7 +187,7 @@ pub async fn disable(
 }
 
 /// A body without fields.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
@@ -143,6 +195,19 @@ pub struct Nothing {}
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    post,
+    path = "/v1/user/tokens/{id}/enable",
+    tag = "Tokens",
+    operation_id = "enable_token",
+    security(("bearer" = ["write"]), ("session" = ["write"])),
+    params(TokenPath),
+    request_body(content = Option<Nothing>),
+    responses(
+        (status = 200, description = "The token as it is now.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes."))),
+        (status = 409, description = "The token has ended."),
+    ),
+)]
 pub async fn enable(
     State(app): State<App>,
     caller: Caller,
@@ -154,23 +219,28 @@ pub async fn enable(
     as_it_is(&app, &caller, id).await
 }
 
-/// `POST …/rotate`
-#[derive(Deserialize)]
+/// How to rotate.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = RotateToken, example = json!({ "overlap": 3600 }))]
 #[serde(deny_unknown_fields)]
 pub struct RotateBody {
+    /// The new expiry; null for none; absent: as it is.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Option<InstantText>>,
+    /// How long the earlier plaintext goes on working; absent: until the new one is used.
     #[serde(default)]
     overlap: Option<OverlapBody>,
 }
 
 /// `"until_used"`, or seconds.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Overlap)]
 #[serde(untagged)]
 pub enum OverlapBody {
-    /// A number of seconds.
+    /// Seconds: 0 to 2592000.
     Seconds(i64),
-    /// A word.
+    /// `until_used`.
     Word(String),
 }
 
@@ -189,6 +259,24 @@ impl OverlapBody {
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    post,
+    path = "/v1/user/tokens/{id}/rotate",
+    tag = "Tokens",
+    operation_id = "rotate_token",
+    security(("bearer" = ["write"]), ("session" = ["write"])),
+    params(TokenPath, Idempotent, Conditional),
+    request_body(content = Option<RotateBody>),
+    responses(
+        (status = 200, description = "The token with its new plaintext, which is not shown again.", body = Record, headers(
+            ("ETag" = String, description = "The version that `If-Match` takes."),
+            ("Link" = Option<String>, description = "To a repeated request: how to get another plaintext.")
+        )),
+        (status = 409, description = "The token has ended, or was rotated meanwhile."),
+        (status = 412, description = "It was changed since the `ETag` of `If-Match`."),
+        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
+    ),
+)]
 pub async fn rotate(
     State(app): State<App>,
     caller: Caller,
@@ -205,6 +293,24 @@ pub async fn rotate(
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    post,
+    path = "/v1/token/rotate",
+    tag = "Token",
+    operation_id = "rotate_this_token",
+    security(("bearer" = ["write"])),
+    params(Idempotent, Conditional),
+    request_body(content = Option<RotateBody>),
+    responses(
+        (status = 200, description = "The token with its new plaintext, which is not shown again.", body = Record, headers(
+            ("ETag" = String, description = "The version that `If-Match` takes."),
+            ("Link" = Option<String>, description = "To a repeated request: how to get another plaintext.")
+        )),
+        (status = 409, description = "The token has ended, or was rotated meanwhile."),
+        (status = 412, description = "It was changed since the `ETag` of `If-Match`."),
+        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
+    ),
+)]
 pub async fn rotate_itself(
     State(app): State<App>,
     caller: Caller,
@@ -220,6 +326,14 @@ pub async fn rotate_itself(
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    get,
+    path = "/v1/token",
+    tag = "Token",
+    operation_id = "get_this_token",
+    security(("bearer" = [])),
+    responses((status = 200, description = "The presented token.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes.")))),
+)]
 pub async fn itself(State(app): State<App>, AnyCaller(caller): AnyCaller) -> Result<Response, Problem> {
     as_it_is(&app, &caller, caller.token()?).await
 }

@@ -28,16 +28,18 @@ use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token;
 use http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Records on a page unless told otherwise, and at most.
 const PAGE: (usize, usize) = (50, 100);
 
 /// A page of a user's tokens.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct TokenPage {
     /// The tokens, in the order that was asked for.
     pub items: Vec<Record>,
     /// The `cursor` of the next page; null on the last one.
+    #[schema(required)]
     pub next_cursor: Option<String>,
 }
 
@@ -45,6 +47,26 @@ pub struct TokenPage {
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    get,
+    path = "/v1/user/tokens",
+    tag = "Tokens",
+    operation_id = "list_tokens",
+    security(("bearer" = ["read"]), ("session" = ["read"])),
+    params(
+        ("state" = Option<String>, Query, description = "`live`, `disabled`, `expired` or `revoked`, or several with \
+            commas between them; by default all."),
+        ("search" = Option<String>, Query, max_length = 200, description = "Text that the note contains. Case and \
+            Unicode's form do not matter; accents do."),
+        ("sort" = Option<String>, Query, pattern = "^(created|expires|last_used)$", description = "`created` (the \
+            default), `expires` or `last_used`."),
+        ("order" = Option<String>, Query, pattern = "^(asc|desc)$", description = "`desc` (the default) or `asc`."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Tokens on a page; 50 by default."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before, with the same \
+            parameters."),
+    ),
+    responses((status = 200, description = "A page.", body = TokenPage)),
+)]
 pub async fn list(State(app): State<App>, caller: Caller, uri: OriginalUri) -> Result<Response, Problem> {
     let query = Query::parse(&uri, &["state", "search", "sort", "order", "limit", "cursor"])?;
     let limit = query.limit(PAGE.0, PAGE.1)?;

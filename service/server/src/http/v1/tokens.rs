@@ -6,6 +6,8 @@ use crate::event_log::batch::Outcome;
 use crate::event_log::writer::Idempotency;
 use crate::http::body::Json;
 use crate::http::caller::Caller;
+use crate::http::document::params::{Idempotent, TokenPath};
+use crate::http::document::schemas::RevokedCount;
 use crate::http::problem::Problem;
 use crate::read_model::lists::Listed;
 use axum::body::Body;
@@ -22,18 +24,25 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
 /// Longest note, in characters.
 pub const LONGEST_NOTE: usize = 200;
 
-/// `POST /v1/user/tokens`
-#[derive(Deserialize)]
+/// A token to issue.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = IssueToken, example = json!({ "note": "ci", "scopes": ["read"] }))]
 #[serde(deny_unknown_fields)]
 pub struct Issue {
+    /// What it is for, in the holder's own words.
     #[serde(default)]
+    #[schema(max_length = 200, example = "ci")]
     note: Option<String>,
+    /// From when on it is inactive; absent: never.
     #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<InstantText>,
+    /// What it may do: `read`, `write` or both; absent: what its maker may.
     #[serde(default)]
     scopes: Option<Vec<String>>,
 }
@@ -42,6 +51,27 @@ pub struct Issue {
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    post,
+    path = "/v1/user/tokens",
+    tag = "Tokens",
+    operation_id = "issue_token",
+    security(("bearer" = ["write"]), ("session" = ["write"])),
+    params(Idempotent),
+    request_body = Issue,
+    responses(
+        (status = 201, description = "It is issued. Its plaintext is not shown again.", body = Record, headers(
+            ("ETag" = String, description = "The version that `If-Match` takes."),
+            ("Location" = String, description = "The token's address.")
+        )),
+        (status = 200, description = "The request was made before, and nothing was done now.", body = Record, headers(
+            ("ETag" = String, description = "The version that `If-Match` takes."),
+            ("Link" = String, description = "How to get another plaintext.")
+        )),
+        (status = 409, description = "The limit of live tokens is reached."),
+        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
+    ),
+)]
 pub async fn issue(
     State(app): State<App>,
     caller: Caller,
@@ -108,6 +138,15 @@ pub(super) fn shown(status: StatusCode, document: &impl serde::Serialize, tag: &
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    get,
+    path = "/v1/user/tokens/{id}",
+    tag = "Tokens",
+    operation_id = "get_token",
+    security(("bearer" = ["read"]), ("session" = ["read"])),
+    params(TokenPath),
+    responses((status = 200, description = "The token.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes.")))),
+)]
 pub async fn get(
     State(app): State<App>,
     caller: Caller,
@@ -118,12 +157,16 @@ pub async fn get(
     Ok(shown(StatusCode::OK, &Record::new(listed, app.clock.now()), &tag))
 }
 
-/// `DELETE /v1/user/tokens`
-#[derive(Deserialize)]
+/// Why, and what else.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = RevokeAllTokens)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteAll {
+    /// Why.
     #[serde(default)]
+    #[schema(pattern = "^[a-z0-9_]{1,64}$", example = "key_leaked")]
     reason: Option<String>,
+    /// Whether the user's sessions end too.
     #[serde(default)]
     sessions: bool,
 }
@@ -132,6 +175,15 @@ pub struct DeleteAll {
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    delete,
+    path = "/v1/user/tokens",
+    tag = "Tokens",
+    operation_id = "revoke_all_tokens",
+    security(("bearer" = ["write"]), ("session" = ["write"])),
+    request_body(content = Option<DeleteAll>),
+    responses((status = 200, description = "They are revoked.", body = RevokedCount), (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong.")),
+)]
 pub async fn delete_all(
     State(app): State<App>,
     caller: Caller,

@@ -13,30 +13,50 @@ use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::user::User;
 use http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// A user.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = User)]
 pub struct UserRecord {
     /// Its id.
+    #[schema(value_type = Uuid)]
     pub id: UserId,
     /// Its e-mail address.
     pub email: String,
 }
 
 /// A user's place in an organization.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Membership {
     /// The organization's id.
+    #[schema(value_type = Uuid)]
     pub id: OrganizationId,
     /// Its name.
     pub name: String,
     /// The user's role there.
+    #[schema(value_type = RoleName)]
     pub role: Role,
 }
 
+/// What a member may do.
+#[derive(ToSchema)]
+#[schema(as = Role, rename_all = "snake_case")]
+#[allow(dead_code, reason = "it describes; the domain has the roles")]
+pub enum RoleName {
+    /// Everything.
+    Owner,
+    /// Manages people, gateways and keys.
+    Admin,
+    /// Manages what is its own.
+    Member,
+    /// Reads everything, changes only what is its own.
+    Auditor,
+}
+
 /// How many of a user's tokens stand.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct TokenCount {
     /// Issued, not revoked, not expired.
     pub standing: i64,
@@ -45,9 +65,11 @@ pub struct TokenCount {
 }
 
 /// What was presented.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Credential)]
 pub struct CredentialRecord {
     /// `token` or `session`.
+    #[schema(example = "token")]
     pub kind: &'static str,
     /// The token's or the session's id.
     pub id: Uuid,
@@ -55,17 +77,20 @@ pub struct CredentialRecord {
     pub scopes: Vec<String>,
     /// From when on a session counts no more.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime, required = false)]
     pub expires_at: Option<Timestamp>,
 }
 
 /// The answer of `GET /v1/user`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct WhoAmI {
     /// The user's id.
+    #[schema(value_type = Uuid)]
     pub id: UserId,
     /// The user's e-mail address.
     pub email: String,
     /// Where this request acts.
+    #[schema(value_type = Uuid)]
     pub organization_id: OrganizationId,
     /// Where the user is a member, as far as the credential counts there.
     pub organizations: Vec<Membership>,
@@ -75,10 +100,18 @@ pub struct WhoAmI {
     pub credential: CredentialRecord,
 }
 
-/// Who am I?
+/// Says who is asking, by which credential and where.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
+#[utoipa::path(
+    get,
+    path = "/v1/user",
+    tag = "User",
+    operation_id = "who_am_i",
+    security(("bearer" = ["read"]), ("session" = ["read"])),
+    responses((status = 200, description = "Who it is.", body = WhoAmI)),
+)]
 pub async fn who_am_i(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
     let found = people::by_id(&app.pool, caller.user).await?.ok_or_else(Problem::unauthenticated)?;
     let (kind, id, expires_at) = match caller.credential {

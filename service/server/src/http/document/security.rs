@@ -1,0 +1,39 @@
+//! How one authenticates.
+
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+
+/// A personal token as `Authorization: Bearer`.
+pub(super) const BEARER: &str = "bearer";
+/// A personal token as `X-API-KEY`: a second way to send the same, so the rules add it wherever the first is.
+pub(super) const API_KEY: &str = "api_key";
+
+/// A session's cookie.
+pub(super) const SESSION: &str = "session";
+
+/// The security schemes. The names in an operation's requirement are the scopes that it needs.
+pub(super) fn schemes() -> [(&'static str, SecurityScheme); 5] {
+    let http = |scheme, what: &str| {
+        SecurityScheme::Http(HttpBuilder::new().scheme(scheme).description(Some(what)).build())
+    };
+    let key =
+        ApiKeyValue::with_description("X-API-KEY", "A personal token, where a client cannot send Bearer.");
+    let cookie = ApiKeyValue::with_description(
+        "__Host-counterfoil_session",
+        "A session. Over plain HTTP the cookie is named `counterfoil_session`. What changes something needs `Origin` or \
+         `Sec-Fetch-Site` of a page of the configured public URL too.",
+    );
+    [
+        (BEARER, http(HttpAuthScheme::Bearer, "A personal token (RFC 6750).")),
+        (API_KEY, SecurityScheme::ApiKey(ApiKey::Header(key))),
+        (SESSION, SecurityScheme::ApiKey(ApiKey::Cookie(cookie))),
+        (
+            "gateway_basic",
+            http(
+                HttpAuthScheme::Basic,
+                "A gateway's client id and one of its tokens (RFC 6749 section 2.3.1). Both may be sent in the \
+                 form instead, as `client_id` and `client_secret`.",
+            ),
+        ),
+        ("gateway_bearer", http(HttpAuthScheme::Bearer, "One of a gateway's tokens (RFC 6750).")),
+    ]
+}
