@@ -41,7 +41,7 @@ pub struct SignIn {
     /// The password.
     #[schema(format = Password, min_length = 1, max_length = 1024)]
     password: String,
-    /// Where the session acts; absent: the organization that the user joined first.
+    /// Where the session acts; absent: the oldest organization in which the user is a member.
     #[serde(default)]
     #[schema(value_type = Option<Uuid>)]
     organization: Option<OrganizationId>,
@@ -137,7 +137,7 @@ fn checked(app: &App, door: &Door) -> Result<(), Problem> {
     refused.map_err(|left| Problem::too_many_failures(left.as_secs() + 1))
 }
 
-/// Where a session acts: where the user asks for, or where it is a member first.
+/// Where a session acts: where the user asks for, or in the oldest organization of the user's.
 fn home(user: &User, asked: Option<OrganizationId>) -> Result<OrganizationId, Problem> {
     let member = |id: &OrganizationId| user.role_in(*id).is_some();
     match asked {
