@@ -44,11 +44,16 @@ pub async fn read(body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
     }
 }
 
-/// Reads a body of at most `limit` bytes as it comes from the connection. What has come already is not waited for.
+/// Reads a body of at most `limit` bytes as it comes from the connection. What has come already is not waited for, and
+/// before anything is, `before_waiting` may refuse.
 ///
 /// # Errors
-/// See [`BodyError`].
-pub async fn read_incoming(mut body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
+/// That refusal, or [`BodyError`].
+pub async fn read_incoming<E: From<BodyError>>(
+    mut body: Incoming,
+    limit: usize,
+    before_waiting: impl FnOnce() -> Result<(), E>,
+) -> Result<Bytes, E> {
     let whole = async {
         let mut first = Bytes::new();
         let mut bytes = Vec::new();
@@ -68,9 +73,10 @@ pub async fn read_incoming(mut body: Incoming, limit: usize) -> Result<Bytes, Bo
     let mut whole = std::pin::pin!(whole);
     // Most bodies come with their head: no timer is made for them.
     if let Some(read) = std::future::poll_fn(|cx| Poll::Ready(ready_now(whole.as_mut().poll(cx)))).await {
-        return read;
+        return Ok(read?);
     }
-    tokio::time::timeout(TIMEOUT, whole).await.unwrap_or(Err(BodyError::Timeout))
+    before_waiting()?;
+    Ok(tokio::time::timeout(TIMEOUT, whole).await.unwrap_or(Err(BodyError::Timeout))?)
 }
 
 fn ready_now<T>(poll: Poll<T>) -> Option<T> {

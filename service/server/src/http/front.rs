@@ -9,7 +9,7 @@ use super::admission::{Edge, Notes, Seen};
 use super::body;
 use super::oauth::OauthError;
 use super::oauth::form::LIMIT;
-use super::oauth::introspect::{Answered, answer, refused};
+use super::oauth::introspect::{Answered, answer, early, refused};
 use super::problem::{FailedAuthentication, Problem};
 use super::tracked::Outgoing;
 use super::wire::Progress;
@@ -30,6 +30,8 @@ pub(super) fn is_plain(request: &Request<Incoming>) -> bool {
     request.method() == Method::POST
         && request.uri().path_and_query().is_some_and(|target| target.as_str() == ROUTE)
         && request.body().size_hint().exact().is_some_and(|bytes| bytes <= LIMIT as u64)
+        // Whoever asks whether to send a body is answered before it is read.
+        && !request.headers().contains_key(header::EXPECT)
 }
 
 /// Answers a plain request.
@@ -46,7 +48,8 @@ pub(super) async fn introspect(
         Err(problem) => return finish(edge, &seen, problem.into_response(), progress),
     };
     let (parts, body) = request.into_parts();
-    let response = match body::read_incoming(body, LIMIT).await {
+    let is_client = || early(&edge.app, &parts.headers);
+    let response = match body::read_incoming(body, LIMIT, is_client).await {
         Ok(form) => {
             progress.body_came();
             match judged(edge, &parts.headers, &form) {
@@ -58,7 +61,7 @@ pub(super) async fn introspect(
                 }
             }
         }
-        Err(error) => refused(&edge.app, error.into()),
+        Err(error) => refused(&edge.app, error),
     };
     drop(place);
     let response = if response.extensions().get::<FailedAuthentication>().is_some() {

@@ -35,8 +35,7 @@ pub(crate) struct Answered {
 pub async fn introspect(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let answered = async {
-        // A stranger's form is not waited for.
-        judge_header(&app, app.at(), &in_header(&parts.headers)?)?;
+        early(&app, &parts.headers)?;
         read(&parts.headers, body).await
     };
     let answered = match answered.await {
@@ -50,6 +49,14 @@ pub async fn introspect(State(app): State<App>, request: Request) -> Response {
         }
         Err(error) => refused(&app, error),
     }
+}
+
+/// Judges what the header says of the client: a stranger's form is not waited for.
+///
+/// # Errors
+/// RFC 6749's.
+pub(crate) fn early(app: &App, headers: &HeaderMap) -> Result<(), OauthError> {
+    judge_header(app, app.at(), &in_header(headers)?).map(drop)
 }
 
 /// A refusal, counted.
