@@ -5,6 +5,7 @@ mod cli;
 use clap::{Parser, Subcommand};
 use counterfoil::config::Config;
 use counterfoil::ops::telemetry;
+use nix::sys::resource::{Resource, setrlimit};
 use std::error::Error;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -47,6 +48,8 @@ enum Subcommands {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // A core file would hold plaintexts. Where the limit cannot be lowered, it is the operator's.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -52,7 +52,7 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
         say(sentence);
     };
     with_database_until(config, &tell, async |database| {
-        let (app, writer) = tokio::select! {
+        let (app, mut writer) = tokio::select! {
             started = App::start(config, database, Clock::system(), None, &tell) => started?,
             stopped = or_signalled() => stopped?,
         };
@@ -70,6 +70,9 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
         tokio::select! {
             signal = signalled() => signal?,
             Err(error) = show_and_stay(database, &app, address, arguments) => return Err(error),
+            // Neither ends by itself: a supervisor is to start the service anew.
+            _ = &mut writer => return Err("the writer ended; its last words are in the log".into()),
+            Some(_) = edges.join_next() => return Err("a listener ended; its last words are in the log".into()),
         }
         say("stopping: requests under way are answered first; a second signal stops at once");
         app.drain.reach(Stage::Leaving);
@@ -77,10 +80,13 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
         drop(app);
         let stopped = async {
             while edges.join_next().await.is_some() {}
-            let _ = tokio::time::timeout(Duration::from_millis(config.drain.timeout_ms), writer).await;
+            let _ = writer.await;
         };
+        // The edges keep their own times; what is left for the writer after them is one more second.
+        let whole = Duration::from_millis(config.drain.notice_ms + config.drain.timeout_ms) + Duration::from_secs(1);
+        let stopped = tokio::time::timeout(whole, stopped);
         tokio::select! {
-            () = stopped => {}
+            _ = stopped => {}
             again = signalled() => {
                 again?;
                 say("stopping at once");

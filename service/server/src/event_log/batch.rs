@@ -20,6 +20,7 @@ use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::Token;
 use sqlx::PgConnection;
 use std::collections::HashMap;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// What the writer hands to a batch.
@@ -178,7 +179,7 @@ pub fn may_pass(error: &(dyn std::error::Error + 'static)) -> bool {
 pub async fn run(connection: &mut PgConnection, input: &Input<'_>) -> Result<Committed, BatchError> {
     match attempt(connection, input).await {
         Err(BatchError::Definite(error)) => {
-            sqlx::query("ROLLBACK").execute(connection).await.map_err(BatchError::Lost)?;
+            in_time(async { Ok(sqlx::query("ROLLBACK").execute(connection).await?) }).await?;
             Err(BatchError::Definite(error))
         }
         other => other,
@@ -192,13 +193,13 @@ async fn attempt(connection: &mut PgConnection, input: &Input<'_>) -> Result<Com
         Ok(())
     })
     .await?;
-    let head = append::head(connection).await?;
+    let head = in_time(async { Ok(append::head(connection).await?) }).await?;
     let clock = clocks(input.clock.now(), input.steady, &head);
     let mut names = Names::default();
     input.commands.iter().for_each(|(command, _)| names.add(command));
     let mut state =
         step(input, Step::Load, load::named(connection, &names, head.seq, clock.latest())).await?;
-    let known = beside::idempotency(connection, input.commands).await?;
+    let known = in_time(beside::idempotency(connection, input.commands)).await?;
     let mut batch = Batch {
         head,
         clock: &clock,
@@ -273,8 +274,19 @@ async fn step<T>(
     if fault == Some(Fault::Before) {
         return Err(broken());
     }
-    let done = work.await?;
+    let done = in_time(work).await?;
     if fault == Some(Fault::After) { Err(broken()) } else { Ok(done) }
+}
+
+/// How long one step may take. A connection that went silent is lost: the server's keepalives end its side, and nothing
+/// else would end ours.
+const STEP: Duration = Duration::from_secs(10);
+
+async fn in_time<T>(work: impl Future<Output = Result<T, LoadError>>) -> Result<T, BatchError> {
+    match tokio::time::timeout(STEP, work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(BatchError::Lost(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
+    }
 }
 
 struct Batch<'a> {

@@ -101,13 +101,9 @@ impl Session {
         clock: &Clock,
     ) -> Result<Self, SessionError> {
         if let Some(old) = old {
-            let mut connection = connect(options).await?;
-            sqlx::query("SET ROLE NONE").execute(&mut connection).await?;
-            let sql = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2";
-            sqlx::query(sql).bind(old.backend.0).bind(old.backend.1).fetch_all(&mut connection).await?;
-            connection.close().await?;
+            in_time(old.end(options)).await?;
         }
-        let session = Self::try_take(options).await?;
+        let session = in_time(Self::try_take(options)).await?;
         let until = clock.boottime() + FENCE;
         while clock.boottime() < until {
             tokio::time::sleep(until.saturating_sub(clock.boottime())).await;
@@ -115,13 +111,22 @@ impl Session {
         Ok(session)
     }
 
+    /// Ends this session's backend, from another one.
+    async fn end(&self, options: &PgConnectOptions) -> Result<(), SessionError> {
+        let mut connection = connect(options).await?;
+        sqlx::query("SET ROLE NONE").execute(&mut connection).await?;
+        let sql = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2";
+        sqlx::query(sql).bind(self.backend.0).bind(self.backend.1).fetch_all(&mut connection).await?;
+        connection.close().await?;
+        Ok(())
+    }
+
     /// The log's end, which proves that the session lives and so holds the lock.
     ///
     /// # Errors
     /// The database's.
     pub async fn head(&mut self) -> Result<Head, SessionError> {
-        let answer = tokio::time::timeout(Duration::from_secs(5), append::head(&mut self.connection)).await;
-        Ok(answer.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??)
+        in_time(async { Ok(append::head(&mut self.connection).await?) }).await
     }
 
     /// Whether the log has exactly these records after `before`. Under the append lock, so that nothing is under way.
@@ -129,10 +134,17 @@ impl Session {
     /// # Errors
     /// The database's.
     pub async fn was_committed(&mut self, before: Seq, expected: &[String]) -> Result<bool, SessionError> {
-        let mut transaction = self.connection.begin().await?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(APPEND_LOCK).execute(&mut *transaction).await?;
-        let found = records(&mut transaction, before, expected.len()).await?;
-        transaction.rollback().await?;
+        let found = in_time(async {
+            let mut transaction = self.connection.begin().await?;
+            sqlx::query("SELECT pg_advisory_xact_lock($1)")
+                .bind(APPEND_LOCK)
+                .execute(&mut *transaction)
+                .await?;
+            let found = records(&mut transaction, before, expected.len()).await?;
+            transaction.rollback().await?;
+            Ok(found)
+        })
+        .await?;
         // A batch without events left no trace in the log; its commands are to be asked again.
         Ok(!expected.is_empty() && found == expected)
     }
@@ -141,6 +153,14 @@ impl Session {
     pub async fn close(self) {
         let _ = self.connection.close().await;
     }
+}
+
+/// How long the database may take over anything here: a connection that went silent is lost.
+const ANSWER: Duration = Duration::from_secs(8);
+
+async fn in_time<T>(work: impl Future<Output = Result<T, SessionError>>) -> Result<T, SessionError> {
+    let answer = tokio::time::timeout(ANSWER, work).await;
+    answer.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))?
 }
 
 /// Whether the wall clock has behaved, and where it would be if it had.

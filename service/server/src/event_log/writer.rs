@@ -91,6 +91,7 @@ impl Writer {
             waiting: VecDeque::new(),
             patient: VecDeque::new(),
             steady: super::session::SteadyClock::default(),
+            proof: Instant::now(),
         };
         (Self { queue }, tokio::spawn(task.run()))
     }
@@ -138,6 +139,8 @@ struct Task {
     waiting: VecDeque<Queued>,
     patient: VecDeque<(Instant, Queued)>,
     steady: super::session::SteadyClock,
+    /// When freshness was last proved, or tried to be.
+    proof: Instant,
 }
 
 impl Task {
@@ -147,6 +150,7 @@ impl Task {
             let batch = self.next_batch();
             if !batch.is_empty() {
                 self.work(batch).await;
+                self.prove_if_due().await;
             } else if open {
                 self.prove().await;
             } else {
@@ -182,12 +186,17 @@ impl Task {
         }
     }
 
-    /// The next batch: what narrows first, the sweeper's last.
+    /// The next batch: what narrows first, the sweeper's last. A quarter is kept for what waits behind it, or a flood of
+    /// revocations would hold up everything else.
     fn next_batch(&mut self) -> Vec<Queued> {
-        let (narrowing, others): (VecDeque<_>, VecDeque<_>) =
+        let (mut narrowing, others): (VecDeque<_>, VecDeque<_>) =
             self.waiting.drain(..).partition(|queued| queued.command.action.narrows());
+        let first = narrowing.len().min(BATCH - others.len().min(BATCH / 4));
+        let later = narrowing.split_off(first);
         let mut batch: Vec<Queued> = narrowing.into_iter().chain(others).collect();
-        self.waiting = batch.split_off(batch.len().min(BATCH)).into();
+
+        // What narrows stays ahead of the rest.
+        self.waiting = later.into_iter().chain(batch.split_off(batch.len().min(BATCH))).collect();
         let overdue = self.patient.front().is_some_and(|(since, _)| since.elapsed() > PATIENCE);
         if batch.is_empty() || overdue {
             batch.extend(self.patient.pop_front().map(|(_, queued)| queued));
@@ -207,6 +216,7 @@ impl Task {
                 tracing::error!(%error, commands = batch.len(), "a batch failed; its commands are decided one by one");
                 for queued in batch {
                     Box::pin(self.work(vec![queued])).await;
+                    self.prove_if_due().await;
                 }
             }
             Err(BatchError::Definite(error)) => {
@@ -275,6 +285,7 @@ impl Task {
         self.apply(&committed).await?;
         self.note_clocks(committed.clock_trusted);
         self.parts.freshness.proved(sent);
+        self.proof = Instant::now();
         Ok(committed.replies)
     }
 
@@ -315,8 +326,16 @@ impl Task {
         }
     }
 
+    /// Proves freshness where batches that fail have not: what cannot be written can be answered all the same.
+    async fn prove_if_due(&mut self) {
+        if self.proof.elapsed() > PROOF {
+            self.prove().await;
+        }
+    }
+
     /// Proves that this node holds the serving lock and has applied everything.
     async fn prove(&mut self) {
+        self.proof = Instant::now();
         let sent = self.parts.clock.boottime();
         let steady = self.steady.check(&self.parts.clock);
         let proof = async {
@@ -369,8 +388,13 @@ async fn ready<'a>(
     let usable = match present {
         Some(present) if !present.broken => present,
         other => match Session::reconnect(&parts.connect, other.as_ref(), &parts.clock).await {
-            Ok(new) => {
-                parts.applier.catch_up(0).await.map_err(|error| SessionError::Behind(error.to_string()))?;
+            Ok(mut new) => {
+                if let Err(error) = parts.applier.catch_up(0).await {
+                    // It is kept, so that its backend is ended before the next one is made.
+                    new.broken = true;
+                    *session = Some(new);
+                    return Err(SessionError::Behind(error.to_string()));
+                }
                 new
             }
             Err(error) => {

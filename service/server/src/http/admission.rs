@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body::Body as _;
 use metrics::{Counter, Histogram};
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -144,17 +144,24 @@ impl Edge {
     /// # Errors
     /// The refusal.
     pub fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<OwnedSemaphorePermit>, Problem> {
-        if matches!(uri.path(), "/livez" | "/readyz") {
-            return Ok(None);
-        }
-        let Ok(place) = self.requests.clone().try_acquire_owned() else {
-            self.app.metrics.shed.increment(1);
-            return Err(Problem::overloaded());
-        };
+        let always = matches!(uri.path(), "/livez" | "/readyz");
+        let place = if always { None } else { Some(self.place()?) };
         if headers.len() > MOST_HEADERS || head_bytes(uri, headers) > HEAD_BYTES {
             return Err(Problem::framing(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
         }
-        Ok(Some(place))
+        Ok(place)
+    }
+
+    /// A place for a request under way. One that waits for its body gives it back: 2,000 clients who send none must not
+    /// keep out those who do.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.requests.clone().try_acquire_owned().map_err(|_| {
+            self.app.metrics.shed.increment(1);
+            Problem::overloaded()
+        })
     }
 
     /// Answers a request by the router.
@@ -175,8 +182,9 @@ impl Edge {
                 extensions.insert(RequestId(seen.id));
                 extensions.insert(client);
                 extensions.insert(notes.clone());
-                let tracked = progress.clone();
-                let request = request.map(|body| Body::new(Incoming::new(body, tracked)));
+                let (tracked, place) = (progress.clone(), Arc::new(Mutex::new(place)));
+                let held = place.clone();
+                let request = request.map(|body| Body::new(Incoming::new(body, tracked, held)));
                 let response = self.route(request, seen.id).await;
                 drop(place);
                 response

@@ -43,12 +43,15 @@ pub(super) async fn introspect(
 ) -> Response<Outgoing> {
     let seen = edge.see(request.method(), request.uri(), peer);
     progress.request(!request.body().is_end_stream());
-    let place = match edge.admit(request.uri(), request.headers()) {
+    let mut place = match edge.admit(request.uri(), request.headers()) {
         Ok(place) => place,
         Err(problem) => return finish(edge, &seen, problem.into_response(), progress),
     };
     let (parts, body) = request.into_parts();
-    let is_client = || early(&edge.app, &parts.headers);
+    let is_client = || {
+        drop(place.take());
+        early(&edge.app, &parts.headers)
+    };
     let response = match body::read_incoming(body, LIMIT, is_client).await {
         Ok(form) => {
             progress.body_came();

@@ -4,18 +4,23 @@ use super::wire::Progress;
 use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A request's place among those under way, which whoever waits gives back.
+pub(crate) type Place = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
 
 /// A request's body, which says when all of it has come.
 pub(crate) struct Incoming {
     body: Body,
     progress: Arc<Progress>,
+    place: Place,
 }
 
 impl Incoming {
-    pub(crate) fn new(body: Body, progress: Arc<Progress>) -> Self {
-        Self { body, progress }
+    pub(crate) fn new(body: Body, progress: Arc<Progress>, place: Place) -> Self {
+        Self { body, progress, place }
     }
 }
 
@@ -30,6 +35,9 @@ impl http_body::Body for Incoming {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
             self.progress.body_came();
+        }
+        if frame.is_pending() {
+            drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
         }
         frame
     }

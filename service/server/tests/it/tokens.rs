@@ -133,3 +133,35 @@ async fn a_repeated_request_happens_once_and_shows_nothing_twice() {
     assert_eq!(service.introspect(text(&first.1, "plaintext")).await["active"], true);
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_its_credentials_own() {
+    let service = Service::start().await;
+    let (one, other) = (service.issue(json!({})).await, service.issue(json!({})).await);
+    for token in [&one, &other] {
+        let request = reqwest::Client::new().post(format!("{}/v1/token/rotate", service.base()));
+        let request = request.bearer_auth(text(token, "plaintext")).header("idempotency-key", "tonight");
+        let rotated: Value =
+            request.json(&json!({ "overlap": 0 })).send().await.unwrap().json().await.unwrap();
+        assert_eq!(rotated["id"], token["id"]);
+        assert_ne!(text(&rotated, "plaintext"), "not_repeated");
+        assert_eq!(service.introspect(text(token, "plaintext")).await["active"], false);
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_plaintext_ends_nothing() {
+    let service = Service::start().await;
+    let token = service.issue(json!({})).await;
+    let path = format!("/v1/user/tokens/{}/rotate", text(&token, "id"));
+    let (_, rotated) =
+        service.call(Method::POST, &path, &service.made.owner.token, Some(json!({ "overlap": 0 }))).await;
+    let form = format!("token={}", text(&token, "plaintext"));
+    let request = reqwest::Client::new().post(format!("{}/oauth2/revoke", service.base()));
+    let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(service.introspect(text(&rotated, "plaintext")).await["active"], true);
+    assert_eq!(service.events("token.revoked").await, 0);
+    service.stop().await;
+}

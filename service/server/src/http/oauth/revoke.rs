@@ -16,6 +16,7 @@ use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::ids::OrganizationId;
 use counterfoil_domain::plaintext::Digest;
 use http::StatusCode;
+use uuid::Uuid;
 
 /// Ends a token for its holder, who needs nothing but the token, or for a gateway (RFC 7009).
 #[utoipa::path(
@@ -47,17 +48,19 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
     let client = with_form(app, at, judge_header(app, at, &header)?, &form)?;
     if let Some(client) = &client {
         Notes::actor(&parts.extensions, "gateway", client.gateway.0);
-        app.rates.credential(client.token.0).map_err(|_| {
-            app.metrics.rate_limited(Limited::Credential);
-            TOO_MANY
-        })?;
+        limited(app, client.token.0)?;
     }
     let digest = Digest::of(token);
     let Some(found) = app.index.find(&digest, app.clock.now()) else {
         return if app.is_fresh() { Ok(json(StatusCode::OK, b"{}".to_vec())) } else { Err(UNAVAILABLE) };
     };
+    if found.has_ended {
+        // An earlier plaintext after its end ends nothing: whoever has one must not keep the writer busy.
+        return if app.is_fresh() { Ok(json(StatusCode::OK, b"{}".to_vec())) } else { Err(UNAVAILABLE) };
+    }
     if client.is_none() {
         Notes::actor(&parts.extensions, "token", found.token.0);
+        limited(app, found.token.0)?;
     }
     let actor = match client {
         Some(client) => Actor::Gateway { gateway_id: client.gateway, token_id: client.token },
@@ -72,4 +75,12 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
         Err(WriteError::Refused(_)) => Err(BAD_CLIENT),
         Err(WriteError::Unavailable | WriteError::Internal) => Err(UNAVAILABLE),
     }
+}
+
+/// A credential's limit.
+fn limited(app: &App, credential: Uuid) -> Result<(), OauthError> {
+    app.rates.credential(credential).map_err(|_| {
+        app.metrics.rate_limited(Limited::Credential);
+        TOO_MANY
+    })
 }

@@ -13,6 +13,7 @@ use crate::read_model::lists::Listed;
 use axum::body::Body;
 use axum::extract::{OriginalUri, Path, State};
 use axum::response::Response;
+use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Answer};
 use counterfoil_domain::ids::TokenId;
 use counterfoil_domain::plaintext::contains_a_plaintext;
@@ -270,8 +271,14 @@ pub(super) fn idempotency(
         (Some(key), None) if (1..=255).contains(&key.len()) => key.as_bytes(),
         _ => return Err(Problem::malformed("Idempotency-Key", "Send it once, with 1 to 255 characters.")),
     };
+    // By the credential and not its user: two tokens of a user that rotate themselves under one key are two.
+    let actor = match &caller.actor {
+        Actor::Session { session_id, .. } => session_id.0,
+        actor => actor.token().map_or(caller.user.0, |token| token.0),
+    };
+    let (actor, organization) = (actor.as_bytes(), caller.organization.0.as_bytes());
     let mut hash = Sha256::new();
-    for part in [caller.user.0.as_bytes().as_slice(), method.as_bytes(), path.as_bytes(), key] {
+    for part in [actor.as_slice(), organization, method.as_bytes(), path.as_bytes(), key] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
