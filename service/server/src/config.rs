@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where the private PostgreSQL, its locks and the sealing key live. Default `./data`.
+    /// Where the private PostgreSQL and its locks live. Default `./data`.
     pub data_dir: PathBuf,
     /// The database to use instead of a private one; also `DATABASE_URL`. It may hold a password.
     pub database_url: Option<String>,

@@ -1,6 +1,6 @@
 //! `counterfoil init`.
 
-use super::{password_from_stdin, with_database};
+use super::{document, password_from_stdin, with_database};
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
 use counterfoil::init::{Printed, init};
@@ -30,16 +30,11 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     })
     .await?;
     if *json {
-        json_document(&serde_json::to_string(&printed)?);
+        document(&serde_json::to_string(&printed)?);
     } else {
         print(&printed);
     }
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "the credentials are this command's output")]
-pub(super) fn json_document(document: &str) {
-    println!("{document}");
 }
 
 /// Prints the credentials as lines that can be pasted into a shell, under the names that the README's requests use.

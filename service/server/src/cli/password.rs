@@ -1,7 +1,6 @@
 //! `counterfoil password`.
 
-use super::init::json_document;
-use super::{password_from_stdin, with_database};
+use super::{document, password_from_stdin, with_database};
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
 use counterfoil::operator::{Printed, set_password};
@@ -28,7 +27,7 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     })
     .await?;
     if *json {
-        json_document(&serde_json::to_string(&printed)?);
+        document(&serde_json::to_string(&printed)?);
     } else {
         print(&printed);
     }

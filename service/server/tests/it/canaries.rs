@@ -191,7 +191,7 @@ async fn a_plaintext_is_in_one_answer_and_nowhere_else() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let soak = if std::env::var_os("COUNTERFOIL_SOAK").is_some() { 40 } else { 1 };
+    let soak = if crate::support::is_soak() { 40 } else { 1 };
     for _ in 0..40 * soak {
         // A control: what the search must find, since a note is kept.
         let body = json!({ "note": "CanaryControlNote0123456789" });

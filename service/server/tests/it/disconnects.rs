@@ -86,7 +86,7 @@ async fn left_in_transaction(service: &Service) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_goes_away_leaves_no_transaction_open_and_no_command_half_done() {
     let service = Service::start().await;
-    let soak = std::env::var_os("COUNTERFOIL_SOAK").is_some();
+    let soak = crate::support::is_soak();
     let chunks = if soak { 10_000 / 32 + 1 } else { 10 };
     let mut answered = 0;
     for _ in 0..chunks {

@@ -1,8 +1,8 @@
 //! What stands in the writer's queue at once: neighbours of a failing command, a credential that ends before its own
 //! commands, and an end of everything amid issues.
 
-use crate::support::Service;
 use crate::support::people::{command, commit};
+use crate::support::{Service, rounds};
 use crate::whole::whole;
 use counterfoil::clock::{Clock, random};
 use counterfoil::event_log::APPEND_LOCK;
@@ -168,10 +168,6 @@ async fn until_somebody_waits(connection: &mut PgConnection) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("nobody waits for the append lock");
-}
-
-fn rounds(few: usize, soak: usize) -> usize {
-    if std::env::var_os("COUNTERFOIL_SOAK").is_some() { soak } else { few }
 }
 
 #[tokio::test(flavor = "multi_thread")]
