@@ -33,6 +33,18 @@ pub(crate) struct Arguments {
     /// Seconds of issues.
     #[arg(long, default_value_t = 60)]
     issue_seconds: u64,
+    /// One part alone, for whoever works on it.
+    #[arg(long)]
+    only: Option<Part>,
+}
+
+/// A part of the benchmark.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Introspection at every size, the start, `verify` and `replay`.
+    Introspections,
+    /// Durable issues.
+    Issues,
 }
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
@@ -40,9 +52,17 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let directory = tempfile::tempdir_in("/var/tmp")?;
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))?;
     let mut report = Report::new();
-    let sizes = introspections(arguments, directory.path(), &mut report).await?;
-    crate::issues::run(&arguments.binary, directory.path(), arguments.issue_seconds, &mut report).await?;
-    report.finish(&arguments.results, &sizes)
+    let wanted = |part| arguments.only.is_none_or(|only| only == part);
+    let mut sizes = Vec::new();
+    if wanted(Part::Introspections) {
+        sizes = introspections(arguments, directory.path(), &mut report).await?;
+    }
+    if wanted(Part::Issues) {
+        crate::issues::run(&arguments.binary, directory.path(), arguments.issue_seconds, &mut report).await?;
+    }
+    report.print();
+    // Half a table would be taken for a whole one.
+    if arguments.only.is_none() { report.write(&arguments.results, &sizes) } else { Ok(()) }
 }
 
 async fn introspections(arguments: &Arguments, directory: &Path, report: &mut Report) -> Result<Vec<Size>> {

@@ -38,12 +38,15 @@ impl Report {
         self.rows.push(Row { what: what.into(), measured, target: target.into(), met, value });
     }
 
-    /// Prints the table and writes the files.
-    pub(crate) fn finish(&self, directory: &Path, sizes: &[Size]) -> Result<()> {
+    /// Prints the table.
+    pub(crate) fn print(&self) {
+        print!("{}", self.table());
+    }
+
+    /// Writes the files.
+    pub(crate) fn write(&self, directory: &Path, sizes: &[Size]) -> Result<()> {
         std::fs::create_dir_all(directory)?;
-        let table = self.table();
-        print!("{table}");
-        std::fs::write(directory.join("bench.txt"), &table)?;
+        std::fs::write(directory.join("bench.txt"), self.table())?;
         std::fs::write(directory.join("bench.json"), serde_json::to_string_pretty(self)? + "\n")?;
         plot(&directory.join("sizes.svg"), sizes)?;
         eprintln!("written to {}", directory.display());

@@ -6,6 +6,7 @@ use counterfoil::clock::{Clock, random};
 use counterfoil::event_log::batch::{self, Input};
 use counterfoil::event_log::session::Steady;
 use counterfoil::postgres::connect::Database;
+use counterfoil::postgres::settings::for_writer;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Command, SecretText};
 use counterfoil_domain::decide::Limits;
@@ -44,7 +45,7 @@ impl Seeder {
     /// Joins the private cluster of a data directory.
     pub(crate) async fn open(data: &Path, organization: &str) -> Result<Self> {
         let database = Database::open(None, data, &|_| {}).await?;
-        let mut connection = database.options.connect().await?;
+        let mut connection = for_writer(&database.options).connect().await?;
         let head: i64 =
             sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM events").fetch_one(&mut connection).await?;
         let organization = organization.parse()?;

@@ -4,6 +4,7 @@ use super::append::{self, Head};
 use super::read::records;
 use super::{APPEND_LOCK, SERVING_LOCK};
 use crate::clock::Clock;
+use crate::postgres::settings::for_writer;
 use crate::read_model::freshness::FENCE;
 use counterfoil_domain::ids::Seq;
 use counterfoil_domain::timestamp::Timestamp;
@@ -38,7 +39,7 @@ pub enum SessionError {
 
 /// Connects, within bounds: a server that hangs must not keep the writer from trying again.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
-    let answer = tokio::time::timeout(Duration::from_secs(5), options.connect()).await;
+    let answer = tokio::time::timeout(Duration::from_secs(5), for_writer(options).connect()).await;
     answer.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
 }
 

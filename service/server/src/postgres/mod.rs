@@ -6,4 +6,4 @@ pub mod migrate;
 mod patience;
 pub(crate) mod pooler;
 pub mod private;
-pub(crate) mod settings;
+pub mod settings;

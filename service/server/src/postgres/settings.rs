@@ -24,6 +24,14 @@ pub(crate) fn for_service(options: PgConnectOptions) -> PgConnectOptions {
         .disable_statement_logging()
 }
 
+/// The settings of a session that runs batches, on top of ours. Everything in a batch is looked up by key. Statistics lag
+/// behind tables that grow by thousands of rows a second, and a plan that reads one of them whole makes every batch
+/// slower than the one before.
+pub fn for_writer(options: &PgConnectOptions) -> PgConnectOptions {
+    let never = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin"];
+    options.clone().options(never.map(|plan| (plan, "off")))
+}
+
 const LOST: &str = "an acknowledged event could be lost";
 const DROPPED: &str = "a pooler in between does not pass our settings on; connect to PostgreSQL itself";
 const CANCELLED: &str = "a cancelled commit can look like a success";

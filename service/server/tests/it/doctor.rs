@@ -175,7 +175,7 @@ const TABLES: [Break; 6] = [
         Some("INSERT INTO claimed_slots SELECT * FROM kept; DROP TABLE kept"),
     ),
     (
-        "INSERT INTO claimed_slots SELECT user_id, 49, id FROM tokens WHERE slot IS NOT NULL",
+        "INSERT INTO claimed_slots SELECT user_id, 49, id, expires_at FROM tokens WHERE slot IS NOT NULL",
         "claims",
         "1 slots are held by no standing token",
         Some("DELETE FROM claimed_slots WHERE slot = 49"),

@@ -189,8 +189,8 @@ async fn more_than_one_command_of_due_tokens_is_recorded() {
             issued_seq, disabled, slot, seq)
         SELECT gen_random_uuid(), 'personal', ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, gen_random_uuid(),
             decode(lpad(to_hex(n * 100 + slot), 64, '0'), 'hex'), 'cf_pat_0000', 1, 'read', now() - interval '1 second', 1, now(), 1, false, slot, 1
-        FROM generate_series(1, 25) n, generate_series(0, 19) slot RETURNING id, user_id, slot, digest),
-        slots AS (INSERT INTO claimed_slots (user_id, slot, token_id) SELECT user_id, slot, id FROM made)
+        FROM generate_series(1, 25) n, generate_series(0, 19) slot RETURNING id, user_id, slot, digest, expires_at),
+        slots AS (INSERT INTO claimed_slots SELECT user_id, slot, id, expires_at FROM made)
         INSERT INTO claimed_digests (digest, token_id) SELECT digest, id FROM made";
     sqlx::query(sql).execute(&service.database.pool).await.unwrap();
     until(&service.database, "SELECT count(*) FROM events WHERE type = 'token.expired'", 500).await;

@@ -176,6 +176,11 @@ async fn every_corruption_is_named() {
             "slot 49 is claimed",
         ),
         (
+            format!("UPDATE claimed_slots SET expires_at = '2090-01-01' WHERE token_id = '{narrow}'"),
+            "claimed_slots",
+            "has another expires_at",
+        ),
+        (
             format!("DELETE FROM claimed_digests WHERE token_id = '{narrow}'"),
             "claimed_digests",
             "not claimed",

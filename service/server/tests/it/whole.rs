@@ -7,10 +7,12 @@ use counterfoil_domain::event::{CHAIN_START, Event, Recorded, chain};
 use counterfoil_domain::fold::fold;
 use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::state::State;
+use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::{Owner, TokenExpired, TokenRevoked};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Checks the log (no gap, the chain, every copy beside a record), every table of entities, the claims and the index.
@@ -105,10 +107,13 @@ fn token_limit(events: &[Recorded]) -> BTreeSet<Uuid> {
 }
 
 async fn claims(service: &Service, state: &State) {
-    let slots = select(service, "user_id, slot, token_id", "claimed_slots").await;
-    let slots: BTreeSet<(Uuid, i16, Uuid)> = slots.iter().map(|r| (r.get(0), r.get(1), r.get(2))).collect();
+    let slots = select(service, "user_id, slot, token_id, expires_at", "claimed_slots").await;
+    let slots: BTreeSet<(Uuid, i16, Uuid, Option<OffsetDateTime>)> =
+        slots.iter().map(|r| (r.get(0), r.get(1), r.get(2), r.get(3))).collect();
     let held = state.users.values().flat_map(|user| {
-        user.standing.iter().map(|(slot, token)| (user.id.0, *slot as i16, token.id.0)).collect::<Vec<_>>()
+        user.standing.iter().map(|(slot, token)| {
+            (user.id.0, *slot as i16, token.id.0, token.expires_at.map(Timestamp::to_offset_date_time))
+        })
     });
     assert_eq!(slots, held.collect());
     let digests = select(service, "digest, era, token_id", "claimed_digests").await;

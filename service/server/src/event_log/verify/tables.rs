@@ -3,7 +3,7 @@
 use super::findings::Findings;
 use super::walk::{Committed, Walk};
 use super::{Progress, VerifyError};
-use crate::postgres::copy::{Fields, copy};
+use crate::postgres::copy::{EPOCH, Fields, copy};
 use crate::read_model::tables::beside::folded;
 use crate::read_model::tables::{LoadError, rows, token_row};
 use counterfoil_domain::gateway::Gateway;
@@ -11,6 +11,7 @@ use counterfoil_domain::ids::{EnvironmentId, GatewayId, OrganizationId, TokenId,
 use counterfoil_domain::organization::{Environment, Organization};
 use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::state::State;
+use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::Token;
 use counterfoil_domain::user::User;
 use counterfoil_domain::value::commitment;
@@ -135,19 +136,24 @@ impl Tables<'_> {
     /// Each standing token of a user holds its slot, and nothing else does.
     async fn slots(&mut self, state: &State) -> Result<(), VerifyError> {
         let mut seen = HashSet::new();
-        let sql = "COPY claimed_slots (user_id, slot, token_id) TO STDOUT (FORMAT binary)";
+        let sql = "COPY claimed_slots (user_id, slot, token_id, expires_at) TO STDOUT (FORMAT binary)";
         let mut rows = copy(self.snapshot, sql).await?;
         while let Some(row) = rows.try_next().await? {
-            let Some(mut fields) = Fields::next(&row, 3) else { continue };
+            let Some(mut fields) = Fields::next(&row, 4) else { continue };
             self.rows += 1;
             let (user, slot, token) =
                 (UserId(fields.uuid()?), i16::from_be_bytes(fields.array()?), TokenId(fields.uuid()?));
+            let expires_at = fields.optional()?.map(|at| i64::from_be_bytes(at).saturating_add(EPOCH));
             let held = state.users.get(&user).and_then(|user| user.standing.get(&(slot as u16)));
-            if held.is_some_and(|held| held.id == token) {
-                seen.insert(token);
-            } else {
+            let Some(held) = held.filter(|held| held.id == token) else {
                 let what =
                     format!("slot {slot} is claimed by token {token}, which by the log does not hold it");
+                self.findings.row("claimed_slots", user, what);
+                continue;
+            };
+            seen.insert(token);
+            if held.expires_at.map(Timestamp::micros) != expires_at {
+                let what = format!("slot {slot} has another expires_at than token {token}");
                 self.findings.row("claimed_slots", user, what);
             }
         }

@@ -55,7 +55,8 @@ const DIFFERENCES: [(&str, &str); 4] = [
         "standing personal tokens do not hold their slot",
         "SELECT count(*) FROM public.tokens t WHERE ended_seq IS NULL AND slot IS NOT NULL AND NOT EXISTS (
             SELECT 1 FROM public.claimed_slots c
-            WHERE c.user_id = t.user_id AND c.slot = t.slot AND c.token_id = t.id)",
+            WHERE c.user_id = t.user_id AND c.slot = t.slot AND c.token_id = t.id
+              AND c.expires_at IS NOT DISTINCT FROM t.expires_at)",
     ),
     (
         "slots are held by no standing token",

@@ -1,14 +1,23 @@
 //! Claims: what a standing token holds alone. Those of all changed tokens are deleted, then what each still holds
 //! is inserted, so that tokens of one batch may trade places.
 
+use super::to_sql;
 use counterfoil_domain::token::{Owner, Token};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// What one token claims.
+struct Slot {
+    user: Uuid,
+    slot: i16,
+    token: Uuid,
+    expires_at: Option<OffsetDateTime>,
+}
+
+/// What tokens claim.
 #[derive(Default)]
 pub struct Claims {
-    slots: Vec<(Uuid, i16, Uuid)>,
+    slots: Vec<Slot>,
     digests: Vec<(Vec<u8>, Uuid)>,
 }
 
@@ -20,7 +29,12 @@ impl Claims {
             return;
         }
         if let (Owner::User(user), Some(slot)) = (token.owner, token.slot) {
-            self.slots.push((user.0, slot as i16, token.id.0));
+            self.slots.push(Slot {
+                user: user.0,
+                slot: slot as i16,
+                token: token.id.0,
+                expires_at: token.expires_at.map(to_sql),
+            });
         }
         self.digests.push((token.digest.0.to_vec(), token.id.0));
         if let Some(previous) = &token.previous {
@@ -40,10 +54,10 @@ impl Claims {
 /// The database's.
 pub async fn delete(connection: &mut PgConnection, before: &Claims) -> Result<(), sqlx::Error> {
     if !before.slots.is_empty() {
-        let (users, slots) = (column(&before.slots, |s| s.0), column(&before.slots, |s| s.1));
+        let (users, slots) = (column(&before.slots, |s| s.user), column(&before.slots, |s| s.slot));
         let sql = "DELETE FROM claimed_slots c USING UNNEST($1::uuid[], $2::smallint[], $3::uuid[]) AS o(user_id, slot, token_id)
             WHERE c.user_id = o.user_id AND c.slot = o.slot AND c.token_id = o.token_id";
-        let tokens = column(&before.slots, |s| s.2);
+        let tokens = column(&before.slots, |s| s.token);
         sqlx::query(sql).bind(users).bind(slots).bind(tokens).execute(&mut *connection).await?;
     }
     if !before.digests.is_empty() {
@@ -61,11 +75,13 @@ pub async fn delete(connection: &mut PgConnection, before: &Claims) -> Result<()
 /// The database's, among them a unique violation.
 pub async fn insert(connection: &mut PgConnection, after: &Claims) -> Result<(), sqlx::Error> {
     if !after.slots.is_empty() {
-        let sql = "INSERT INTO claimed_slots (user_id, slot, token_id) SELECT * FROM UNNEST($1::uuid[], $2::smallint[], $3::uuid[])";
+        let sql = "INSERT INTO claimed_slots (user_id, slot, token_id, expires_at)
+            SELECT * FROM UNNEST($1::uuid[], $2::smallint[], $3::uuid[], $4::timestamptz[])";
         sqlx::query(sql)
-            .bind(column(&after.slots, |s| s.0))
-            .bind(column(&after.slots, |s| s.1))
-            .bind(column(&after.slots, |s| s.2))
+            .bind(column(&after.slots, |s| s.user))
+            .bind(column(&after.slots, |s| s.slot))
+            .bind(column(&after.slots, |s| s.token))
+            .bind(column(&after.slots, |s| s.expires_at))
             .execute(&mut *connection)
             .await?;
     }

@@ -120,8 +120,8 @@ async fn load_standing(
     state: &mut State,
     users: &[Uuid],
 ) -> Result<(), LoadError> {
-    let sql = "SELECT c.user_id, array_agg(c.slot), array_agg(c.token_id), array_agg(t.expires_at)
-               FROM claimed_slots c JOIN tokens t ON t.id = c.token_id WHERE c.user_id = ANY($1) GROUP BY c.user_id";
+    let sql = "SELECT user_id, array_agg(slot), array_agg(token_id), array_agg(expires_at)
+               FROM claimed_slots WHERE user_id = ANY($1) GROUP BY user_id";
     for row in sqlx::query(sql).bind(users).fetch_all(connection).await? {
         let slots: Vec<i16> = row.try_get(1)?;
         let ids: Vec<Uuid> = row.try_get(2)?;
