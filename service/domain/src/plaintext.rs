@@ -3,7 +3,7 @@
 use crate::token::Kind;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
-use subtle::{Choice, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// How many random bytes go into a plaintext: 256 bits, which nobody guesses.
@@ -117,11 +117,10 @@ impl Digest {
     pub fn same(&self, other: &Self) -> bool {
         let (ours, _) = self.0.as_chunks::<8>();
         let (theirs, _) = other.0.as_chunks::<8>();
-        let pairs = ours.iter().zip(theirs);
-        pairs
-            .map(|(a, b)| u64::from_ne_bytes(*a).ct_eq(&u64::from_ne_bytes(*b)))
-            .fold(Choice::from(1), |same, word| same & word)
-            .into()
+        let words = ours.iter().zip(theirs);
+        let differing =
+            words.fold(0, |bits, (a, b)| bits | (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)));
+        differing.ct_eq(&0).into()
     }
 
     /// 64 lower-case hex digits.

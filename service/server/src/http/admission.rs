@@ -56,6 +56,9 @@ pub struct DrainTimes {
     pub timeout: Duration,
 }
 
+/// Where an answer names its request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// Places of the listener of the metrics.
 const METRICS_PLACES: usize = 16;
 
@@ -237,7 +240,7 @@ impl Edge {
     pub fn name(&self, seen: &Seen, headers: &mut HeaderMap) {
         let mut text = [0; 36];
         if let Ok(id) = HeaderValue::from_str(seen.id.hyphenated().encode_lower(&mut text)) {
-            headers.insert(HeaderName::from_static("x-request-id"), id);
+            headers.insert(REQUEST_ID, id);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reading the Authorization header, once for every door: one credential, or a refusal.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 
 /// What a request presents.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +18,9 @@ pub enum Presented<'a> {
     TooLong,
 }
 
+/// The other header that a token may come in.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// Longest credential that is looked at, in bytes.
 const LONGEST: usize = 4096;
 
@@ -26,7 +29,7 @@ const LONGEST: usize = 4096;
 pub fn presented(headers: &HeaderMap) -> Presented<'_> {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter().map(|value| value.as_bytes().trim_ascii());
     let (first, second) = (lines.next(), lines.next());
-    let mut keys = headers.get_all("x-api-key").iter().map(|value| value.as_bytes().trim_ascii());
+    let mut keys = headers.get_all(API_KEY).iter().map(|value| value.as_bytes().trim_ascii());
     let (key, another) = (keys.next(), keys.next());
     match (first.filter(|line| !line.is_empty()), second, key.filter(|key| !key.is_empty()), another) {
         (None, None, None, None) => Presented::Nothing,

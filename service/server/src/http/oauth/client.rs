@@ -1,7 +1,7 @@
 //! Who asks: a gateway, by the header, by the form, or by both if they say the same.
 
 use super::error::{BAD_CLIENT, OauthError, UNAVAILABLE};
-use super::form::{Form, decoded};
+use super::form::{Form, decoded, is_encoded};
 use crate::app::{App, At};
 use crate::http::credentials::{Presented, presented};
 use crate::read_model::digest_index::Client;
@@ -9,45 +9,70 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use counterfoil_domain::ids::GatewayId;
 use http::HeaderMap;
+use std::borrow::Cow;
 
 /// A client id, if one was given, and a secret.
-#[derive(PartialEq, Eq)]
-pub(super) struct Credentials {
+struct Credentials<'a> {
     /// The client id. A Bearer has none: its gateway token says whose it is.
-    pub(super) id: Option<Vec<u8>>,
+    id: Option<Cow<'a, [u8]>>,
     /// The gateway token.
-    pub(super) secret: Vec<u8>,
+    secret: Cow<'a, [u8]>,
 }
 
-/// Basic credentials, as they are and form-decoded (RFC 6749 section 2.3.1): clients send either.
-fn basic(encoded: &[u8]) -> Result<Vec<Credentials>, OauthError> {
-    let pair = STANDARD.decode(encoded).map_err(|_| BAD_CLIENT)?;
-    let colon = pair.iter().position(|byte| *byte == b':').ok_or(BAD_CLIENT)?;
-    let (id, secret) = (&pair[..colon], &pair[colon + 1..]);
-    let mut readings = vec![Credentials { id: Some(id.to_vec()), secret: secret.to_vec() }];
-    if pair.iter().any(|byte| matches!(byte, b'%' | b'+')) {
-        let (id, secret) = (decoded(id).into_owned(), decoded(secret).into_owned());
-        readings.push(Credentials { id: Some(id), secret });
+/// The credentials of the header.
+pub(super) enum InHeader<'a> {
+    /// None.
+    Nothing,
+    /// A gateway token, or at the door that revokes the token itself.
+    Bearer(&'a [u8]),
+    /// A client id and a secret, decoded, and where the colon between them is.
+    Basic(Vec<u8>, usize),
+}
+
+impl InHeader<'_> {
+    /// The credentials as they are and form-decoded (RFC 6749 section 2.3.1): clients send either.
+    fn readings(&self) -> impl Iterator<Item = Credentials<'_>> {
+        let plain = match self {
+            Self::Nothing => None,
+            Self::Bearer(secret) => Some(Credentials { id: None, secret: Cow::Borrowed(secret) }),
+            Self::Basic(pair, colon) => {
+                let (id, secret) = (Cow::Borrowed(&pair[..*colon]), Cow::Borrowed(&pair[colon + 1..]));
+                Some(Credentials { id: Some(id), secret })
+            }
+        };
+        let form = match self {
+            Self::Basic(pair, colon) if is_encoded(pair) => {
+                let (id, secret) = (decoded(&pair[..*colon]), decoded(&pair[colon + 1..]));
+                Some(Credentials { id: Some(id), secret })
+            }
+            _ => None,
+        };
+        plain.into_iter().chain(form)
     }
-    Ok(readings)
 }
 
-/// The credentials of the header, in each of their readings.
-pub(super) fn in_header(headers: &HeaderMap) -> Result<Vec<Credentials>, OauthError> {
+/// Reads the credentials of the header.
+pub(super) fn in_header(headers: &HeaderMap) -> Result<InHeader<'_>, OauthError> {
     match presented(headers) {
-        Presented::Nothing => Ok(Vec::new()),
-        Presented::Basic(encoded) => basic(encoded),
-        Presented::Bearer(secret) => Ok(vec![Credentials { id: None, secret: secret.to_vec() }]),
+        Presented::Nothing => Ok(InHeader::Nothing),
+        Presented::Basic(encoded) => {
+            let pair = STANDARD.decode(encoded).map_err(|_| BAD_CLIENT)?;
+            let colon = pair.iter().position(|byte| *byte == b':').ok_or(BAD_CLIENT)?;
+            Ok(InHeader::Basic(pair, colon))
+        }
+        Presented::Bearer(secret) => Ok(InHeader::Bearer(secret)),
         Presented::Ambiguous | Presented::TooLong => Err(BAD_CLIENT),
     }
 }
 
 /// The credentials of the form. A client id alone proves nothing; a secret alone lacks one.
-fn in_form(form: &Form<'_>) -> Result<Option<Credentials>, OauthError> {
+fn in_form<'a>(form: &'a Form<'_>) -> Result<Option<Credentials<'a>>, OauthError> {
     match (form.get("client_id"), form.get("client_secret")) {
         (_, None) => Ok(None),
         (None, Some(_)) => Err(BAD_CLIENT),
-        (Some(id), Some(secret)) => Ok(Some(Credentials { id: Some(id.to_vec()), secret: secret.to_vec() })),
+        (Some(id), Some(secret)) => {
+            Ok(Some(Credentials { id: Some(Cow::Borrowed(id)), secret: Cow::Borrowed(secret) }))
+        }
     }
 }
 
@@ -57,7 +82,11 @@ fn named(id: &[u8]) -> Option<GatewayId> {
 }
 
 /// Judges the credentials of one place, in whichever reading is right.
-fn judge(app: &App, at: At, readings: &[Credentials]) -> Result<Client, OauthError> {
+fn judge<'a>(
+    app: &App,
+    at: At,
+    readings: impl Iterator<Item = Credentials<'a>>,
+) -> Result<Client, OauthError> {
     let (mut held, mut meant) = (false, false);
     for reading in readings {
         let id = match reading.id.as_deref().map(named) {
@@ -77,8 +106,8 @@ fn judge(app: &App, at: At, readings: &[Credentials]) -> Result<Client, OauthErr
 }
 
 /// Judges the credentials of the header, if there are any.
-pub(super) fn judge_header(app: &App, at: At, header: &[Credentials]) -> Result<Option<Client>, OauthError> {
-    if header.is_empty() { Ok(None) } else { judge(app, at, header).map(Some) }
+pub(super) fn judge_header(app: &App, at: At, header: &InHeader<'_>) -> Result<Option<Client>, OauthError> {
+    if matches!(header, InHeader::Nothing) { Ok(None) } else { judge(app, at, header.readings()).map(Some) }
 }
 
 /// Adds what the form says of the client to what the header said, if either does.
@@ -88,9 +117,10 @@ pub(super) fn with_form(
     from_header: Option<Client>,
     form: &Form<'_>,
 ) -> Result<Option<Client>, OauthError> {
-    let from_form = in_form(form)?.map(|credentials| judge(app, at, &[credentials])).transpose()?;
+    let from_form =
+        in_form(form)?.map(|credentials| judge(app, at, std::iter::once(credentials))).transpose()?;
     let client = match (from_header, from_form) {
-        (Some(a), Some(b)) if a != b => return Err(BAD_CLIENT),
+        (Some(a), Some(b)) if a.token != b.token => return Err(BAD_CLIENT),
         (client, other) => client.or(other),
     };
     let Some(client) = client else { return Ok(None) };

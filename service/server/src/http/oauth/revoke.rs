@@ -1,6 +1,6 @@
 //! Revocation (RFC 7009).
 
-use super::client::{in_header, judge_header, with_form};
+use super::client::{InHeader, in_header, judge_header, with_form};
 use super::error::{BAD_CLIENT, OauthError, TOO_MANY, UNAVAILABLE, invalid, json};
 use super::form::{Form, read};
 use crate::app::App;
@@ -36,14 +36,16 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
     let (parts, body) = request.into_parts();
     let mut header = in_header(&parts.headers)?;
     // A Bearer may be the token itself, which only the body shows.
-    if header.iter().any(|credentials| credentials.id.is_some()) {
+    if matches!(header, InHeader::Basic(..)) {
         judge_header(app, app.at(), &header)?;
     }
     let form = read(&parts.headers, body).await?;
     let form = Form::parse(&form)?;
     let token = form.get("token").ok_or(invalid("the parameter token is missing"))?;
     // A Bearer equal to the token is its holder, who needs nothing else.
-    header.retain(|credentials| !(credentials.id.is_none() && credentials.secret == token));
+    if matches!(header, InHeader::Bearer(secret) if secret == token) {
+        header = InHeader::Nothing;
+    }
     let at = app.at();
     let client = with_form(app, at, judge_header(app, at, &header)?, &form)?;
     if let Some(client) = &client {

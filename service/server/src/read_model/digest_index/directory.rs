@@ -102,11 +102,6 @@ impl Directory {
         &self.gateways[number as usize]
     }
 
-    pub(crate) fn gateway_kinds(&self, id: GatewayId) -> Option<&BTreeSet<Kind>> {
-        let number = self.gateway_numbers.get(&id)?;
-        self.gateway(*number).present.as_ref().map(|(_, kinds)| kinds)
-    }
-
     pub(crate) fn profile(&self, number: u32) -> &Profile {
         &self.profiles[number as usize]
     }
@@ -116,9 +111,14 @@ impl Directory {
         self.user_numbers.get(&id).map(|number| self.user(*number))
     }
 
+    /// An organization's last revoke-all; `None` for an organization that is not known.
+    pub(crate) fn revoked_all(&self, organization: OrganizationId) -> Option<Seq> {
+        self.revoked_all.get(&organization).copied()
+    }
+
     /// The role in which authority from `since` acts for a user in an organization.
     pub(crate) fn role(&self, user: &UserEntry, organization: OrganizationId, since: Seq) -> Option<Role> {
-        let revoked_all = *self.revoked_all.get(&organization)?;
+        let revoked_all = self.revoked_all(organization)?;
         let (_, membership) = user.memberships.iter().find(|(id, _)| *id == organization)?;
         counts_in(since, revoked_all, membership)
     }

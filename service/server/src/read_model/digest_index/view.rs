@@ -1,6 +1,7 @@
 //! Reading the index: what a gateway is told, and who a caller is.
 
 use super::{DigestIndex, read};
+use counterfoil_domain::authority::counts_in;
 use counterfoil_domain::ids::{GatewayId, OrganizationId, Seq, TokenId, UserId};
 use counterfoil_domain::introspection::Active;
 use counterfoil_domain::plaintext::Digest;
@@ -10,7 +11,8 @@ use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::Kind;
 use std::sync::Arc;
 
-/// A gateway that has shown a working credential.
+/// A gateway that has shown a working credential, with what its organization's marks and its registration were then: it
+/// is for the request that showed it, and is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
     /// The gateway.
@@ -19,6 +21,10 @@ pub struct Client {
     pub token: TokenId,
     /// Its organization.
     pub organization: OrganizationId,
+    /// The organization's last revoke-all, by which what stems from before it counts no more there.
+    revoked_all: Seq,
+    /// Whether it may introspect personal tokens.
+    sees_personal: bool,
 }
 
 /// What introspection found.
@@ -129,9 +135,13 @@ impl DigestIndex {
         let gateway = directory.gateway(record.owner);
         let same = client_id.is_none_or(|id| id == gateway.id);
         match &gateway.present {
-            Some((organization, _)) if same => {
-                Ok(Client { gateway: gateway.id, token: record.id, organization: *organization })
-            }
+            Some((organization, kinds)) if same => Ok(Client {
+                gateway: gateway.id,
+                token: record.id,
+                organization: *organization,
+                revoked_all: directory.revoked_all(*organization).ok_or(true)?,
+                sees_personal: kinds.contains(&Kind::Personal),
+            }),
             _ => Err(true),
         }
     }
@@ -152,12 +162,11 @@ impl DigestIndex {
             return Introspected::Inactive;
         }
         let user = directory.user(record.owner);
-        let Some(role) = directory.role(user, client.organization, record.since) else {
+        let membership = user.memberships.iter().find(|(id, _)| *id == client.organization);
+        let role = membership.and_then(|(_, place)| counts_in(record.since, client.revoked_all, place));
+        let Some(role) = role.filter(|_| client.sees_personal) else {
             return Introspected::Inactive;
         };
-        if !directory.sees(client.gateway, profile.kind) {
-            return Introspected::Inactive;
-        }
         if record.has_ended(now) {
             return Introspected::Ended(record.id);
         }
@@ -189,11 +198,5 @@ impl DigestIndex {
             home: profile.home,
             ends_earlier: record.marks.awaits_first_use(),
         })
-    }
-}
-
-impl super::Directory {
-    fn sees(&self, gateway: GatewayId, kind: Kind) -> bool {
-        self.gateway_kinds(gateway).is_some_and(|kinds| kinds.contains(&kind))
     }
 }
