@@ -134,7 +134,7 @@ impl App {
         let usage = Arc::new(Usage::default());
         let sweeper =
             Sweeper { writer: writer.downgrade(), pool: database.pool.clone(), clock: clock.clone() };
-        let task = tokio::spawn(beside(task, sweeper, usage.clone(), database.pool.clone()));
+        let task = tokio::spawn(beside(task, sweeper, usage.clone(), index.clone(), database.pool.clone()));
         let app = Self {
             index,
             freshness,
@@ -159,7 +159,9 @@ impl App {
     /// Notes that a plaintext was used: through a gateway, or for a call to this service itself. The first use of a
     /// rotated token's new one asks for the end of the earlier one; the index changes when that is applied.
     pub fn note_use(&self, used: Use, by: Option<GatewayId>, at: Timestamp) {
-        self.count_use(Used::Working, used.token, by, at);
+        if !used.noted {
+            self.count_use(Used::Working, used.token, by, at);
+        }
         if used.ends_earlier && self.usage.is_first(used.token, used.generation) {
             self.end_earlier(used);
         }
@@ -222,10 +224,16 @@ impl App {
 
 /// What goes on beside the writer, until the writer ends: expiries are recorded, uses of tokens are written. Neither is
 /// cancelled in the middle of a statement.
-async fn beside(writer: JoinHandle<()>, sweeper: Sweeper, usage: Arc<Usage>, pool: PgPool) {
+async fn beside(
+    writer: JoinHandle<()>,
+    sweeper: Sweeper,
+    usage: Arc<Usage>,
+    index: Arc<DigestIndex>,
+    pool: PgPool,
+) {
     let (stop, stopped) = watch::channel(());
     let swept = tokio::spawn(sweeper.run(stopped.clone()));
-    let written = tokio::spawn(usage.keep_written(pool, stopped));
+    let written = tokio::spawn(usage.keep_written(index, pool, stopped));
     let ended = writer.await;
     drop(stop);
     for failed in [ended, swept.await, written.await].into_iter().filter_map(Result::err) {

@@ -5,13 +5,16 @@
 //! after its end is counted apart: somebody still has the old key.
 //!
 //! **Lossy by design.** Uses are added up in memory and written every two seconds, at a clean stop once more; a crash
-//! loses the last of them. A flush writes a bounded number of tokens, and a bounded number waits: when hundreds of
-//! thousands of different ones are used within minutes, some are written minutes late, and some uses are not counted (`counterfoil_uses_not_counted_total`).
-//! The request path pays for a lock of a 64th of the table that is held for a map access, and waits for nothing.
+//! loses the last of them. Introspections, the most of all uses, are noted in the records of the index, where one word is
+//! written that was read a moment before. The others, and what finds no room there, are noted here: a lock of a 64th of the
+//! table is held for a map access. A flush writes a bounded number of tokens, so when hundreds of thousands of different
+//! ones are used within minutes, some are written minutes late; a bounded number waits here, and what comes on top is
+//! not counted (`counterfoil_uses_not_counted_total`).
 //!
 //! **Never backwards.** A later use is never overwritten by an earlier one, whoever writes it first. Only an instant
 //! that lies in the future by the database's clock is put right: a clock was wrong then.
 
+use super::digest_index::{DigestIndex, Gathered};
 use super::tables::to_sql;
 use counterfoil_domain::ids::{GatewayId, TokenId};
 use counterfoil_domain::timestamp::Timestamp;
@@ -164,55 +167,63 @@ impl Usage {
         taken
     }
 
-    /// Puts back what could not be written.
-    fn put_back(&self, taken: Taken) {
-        for (token, (working, ended)) in taken {
-            let mut shard = self.shard(token);
-            for (used, tally) in [(Used::Working, working), (Used::Ended, ended)] {
-                // What finds no room now is lost, as it would be if it came now.
-                let _ = tally.is_none_or(|tally| shard.add(used, token, tally));
+    /// Takes what a flush writes: half of it from here, the rest from the index, so that neither waits for the other.
+    fn gather(&self, index: &DigestIndex) -> Taken {
+        let mut taken = self.take(FLUSH / 2);
+        for Gathered { token, at, by, count } in index.take_uses(FLUSH.saturating_sub(taken.len())) {
+            let tally = Tally { at, by: Some(by), count };
+            match &mut taken.entry(token).or_default().0 {
+                Some(known) => known.add(tally),
+                none => *none = Some(tally),
             }
         }
-    }
-
-    /// Writes what was noted, as far as one flush goes. Says whether anything was there.
-    async fn flush(&self, pool: &PgPool) -> Result<bool, sqlx::Error> {
-        let taken = self.take(FLUSH);
-        if taken.is_empty() {
-            return Ok(false);
-        }
-        match write(pool, &taken).await {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                self.put_back(taken);
-                Err(error)
-            }
-        }
+        taken
     }
 
     /// Writes what is noted, every two seconds until `stop` is gone, and then the rest.
-    pub async fn keep_written(self: Arc<Self>, pool: PgPool, mut stop: watch::Receiver<()>) {
+    pub async fn keep_written(
+        self: Arc<Self>,
+        index: Arc<DigestIndex>,
+        pool: PgPool,
+        mut stop: watch::Receiver<()>,
+    ) {
+        // What could not be written is tried again before anything else is taken.
+        let mut taken = Taken::new();
         let mut failing = false;
         loop {
             let stopped = tokio::select! {
                 _ = stop.changed() => true,
                 () = tokio::time::sleep(EVERY) => false,
             };
-            let mut flushed = self.flush(&pool).await;
-            while stopped && matches!(flushed, Ok(true)) {
-                flushed = self.flush(&pool).await;
-            }
-            // An outage is told once, not every two seconds.
-            if let Err(error) = flushed.as_ref().inspect(|_| failing = false)
-                && !std::mem::replace(&mut failing, true)
-            {
-                tracing::warn!(%error, "uses of tokens could not be written; they are kept and tried again");
+            loop {
+                if taken.is_empty() {
+                    taken = self.gather(&index);
+                }
+                let more = !taken.is_empty() && written(&pool, &taken, &mut failing).await;
+                if more {
+                    taken.clear();
+                }
+                if !(stopped && more) {
+                    break;
+                }
             }
             if stopped {
                 return;
             }
         }
     }
+}
+
+/// Writes, and tells of an outage once, not every two seconds. Says whether it is written.
+async fn written(pool: &PgPool, taken: &Taken, failing: &mut bool) -> bool {
+    let written = write(pool, taken).await;
+    if let Err(error) = &written
+        && !*failing
+    {
+        tracing::warn!(%error, "uses of tokens could not be written; they are kept and tried again");
+    }
+    *failing = written.is_err();
+    written.is_ok()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -291,10 +302,6 @@ mod tests {
         let ended = Tally { at: at(30), by: Some(first), count: 1 };
         assert_eq!(taken, Taken::from([(token, (Some(working), Some(ended)))]));
         assert!(usage.take(usize::MAX).is_empty());
-        // What could not be written is there again, with what came meanwhile.
-        usage.note(Used::Working, token, None, at(15));
-        usage.put_back(taken);
-        assert_eq!(usage.take(usize::MAX)[&token].0, Some(Tally { count: 3, ..working }));
     }
 
     /// Ids that differ where random ones do.

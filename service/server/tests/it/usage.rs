@@ -144,7 +144,8 @@ async fn a_clean_stop_loses_no_use_and_no_use_goes_backwards() {
     let database = Database::open(None, data.path(), &|_| {}).await.unwrap();
     let token = TokenId(clock.uuid());
     let (early, late) = (GatewayId(Uuid::from_u128(1)), GatewayId(Uuid::from_u128(2)));
-    let used = Use { token, generation: 1, home: OrganizationId(clock.uuid()), ends_earlier: false };
+    let home = OrganizationId(clock.uuid());
+    let used = Use { token, generation: 1, home, ends_earlier: false, noted: false };
     let now = clock.now();
     let far = now.plus_seconds(400_000_000);
     let sql = "SELECT last_used_at, last_used_by, uses FROM token_usage WHERE token_id = $1";

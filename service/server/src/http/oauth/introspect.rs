@@ -79,9 +79,9 @@ pub(crate) fn answer(app: &App, headers: &HeaderMap, form: &[u8]) -> Result<Answ
     let client = with_form(app, at, in_header, &form)?.ok_or(BAD_CLIENT)?;
     let token = form.get("token").ok_or(invalid("the parameter token is missing"))?;
     let mut body = Vec::with_capacity(512);
-    let found = app.index.introspect(&client, token, at.now, &app.issuer, &mut body);
+    let found = app.index.introspect(&client, token, (at.now, at.fresh), &app.issuer, &mut body);
     match found {
-        Introspected::Active(_) | Introspected::NotHeld if !at.fresh => return Err(UNAVAILABLE),
+        Introspected::Unproven => return Err(UNAVAILABLE),
         Introspected::Active(used) => {
             app.note_use(used, Some(client.gateway), at.now);
             app.metrics.introspection(Outcome::Active);

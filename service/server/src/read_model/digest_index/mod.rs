@@ -1,7 +1,7 @@
 //! The digest index: every lookup of a presented token is answered from here, in memory.
 //!
 //! **Who may call at once.** Readers from any thread. One writer, the applier, which alone calls the `put_…`
-//! functions.
+//! functions. Whoever writes uses down takes them.
 //!
 //! **What is in it.** One record for every standing token's present plaintext, and one for its earlier plaintext,
 //! if it was rotated: after the overlap that one stays as a tombstone, so that its use can be counted. A disabled token is there
@@ -13,11 +13,14 @@
 
 mod by_token;
 mod directory;
+mod gather;
 mod seed;
 mod shard;
+mod uses;
 mod view;
 
 pub use directory::Directory;
+pub use gather::Gathered;
 pub use view::{Client, Introspected, Presented, Use};
 
 use by_token::{ByToken, Place};
@@ -27,6 +30,7 @@ use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::{Owner, Token};
 use counterfoil_domain::user::User;
+use gather::Gathering;
 use seed::Seed;
 use shard::{Marks, Record, Shard};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -40,6 +44,8 @@ pub struct DigestIndex {
     directory: RwLock<Directory>,
     /// The applier's alone. Locked before any shard.
     by_token: Mutex<ByToken>,
+    /// Uses of what is gone, and how far whoever writes uses has come.
+    gathering: Mutex<Gathering>,
 }
 
 pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
@@ -59,7 +65,13 @@ impl DigestIndex {
     /// An empty index with a random seed.
     pub fn new(seed: [u64; 2]) -> Self {
         let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
-        Self { seed: Seed(seed), shards, directory: RwLock::default(), by_token: Mutex::default() }
+        Self {
+            seed: Seed(seed),
+            shards,
+            directory: RwLock::default(),
+            by_token: Mutex::default(),
+            gathering: Mutex::default(),
+        }
     }
 
     fn shard_of(hash: u64) -> usize {
@@ -81,7 +93,8 @@ impl DigestIndex {
         }
         for digest in before.iter().filter(|old| kept.iter().all(|record| record.digest != **old)) {
             let hash = self.seed.of_digest(digest);
-            write(&self.shards[Self::shard_of(hash)]).remove(hash, digest);
+            let uses = write(&self.shards[Self::shard_of(hash)]).remove(hash, digest);
+            lock(&self.gathering).left.extend(uses);
         }
     }
 

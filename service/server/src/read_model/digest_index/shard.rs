@@ -1,10 +1,12 @@
 //! A part of the index: records of fixed size in chunks, and a table of their places by digest.
 
 use super::seed::Seed;
+use super::uses::{Noted, Tally, Uses};
 use counterfoil_domain::ids::{Seq, TokenId};
 use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::timestamp::Timestamp;
 use hashbrown::HashTable;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is known of a digest: 80 bytes, for there are millions.
 #[derive(Clone, Copy)]
@@ -76,31 +78,81 @@ impl Record {
 /// Records in a chunk: small, so that the last one wastes little.
 const CHUNK: usize = 256;
 
+/// A record, and the uses of its plaintext.
+struct Slot {
+    record: Record,
+    uses: Uses,
+}
+
+/// Slots that never move, and which of them have uses: a bit for each, set after the first use was noted.
+#[derive(Default)]
+struct Chunk {
+    slots: Vec<Slot>,
+    used: [AtomicU64; CHUNK / 64],
+}
+
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Shard {
-    chunks: Vec<Vec<Record>>,
+    chunks: Vec<Chunk>,
     free: Vec<u32>,
     places: HashTable<u32>,
 }
 
 impl Shard {
+    fn slot(&self, place: u32) -> &Slot {
+        &self.chunks[place as usize / CHUNK].slots[place as usize % CHUNK]
+    }
+
     /// The record at a place that is taken.
     pub(crate) fn at(&self, place: u32) -> &Record {
-        &self.chunks[place as usize / CHUNK][place as usize % CHUNK]
+        &self.slot(place).record
     }
 
     fn at_mut(&mut self, place: u32) -> &mut Record {
-        &mut self.chunks[place as usize / CHUNK][place as usize % CHUNK]
+        &mut self.chunks[place as usize / CHUNK].slots[place as usize % CHUNK].record
     }
 
-    fn find(&self, hash: u64, digest: &Digest) -> Option<u32> {
+    /// The place of a digest's record.
+    pub(crate) fn find(&self, hash: u64, digest: &Digest) -> Option<u32> {
         self.places.find(hash, |place| self.at(*place).digest.same(digest)).copied()
     }
 
     /// The record of a digest, copied out.
     pub(crate) fn get(&self, hash: u64, digest: &Digest) -> Option<Record> {
         self.find(hash, digest).map(|place| *self.at(place))
+    }
+
+    /// Notes the use of the plaintext at a place, through a gateway by its number. False if there is no room for it.
+    pub(crate) fn note(&self, place: u32, at: Timestamp, by: u32) -> bool {
+        match self.slot(place).uses.note(at, by) {
+            Noted::NoRoom => return false,
+            Noted::Again => {}
+            Noted::First => {
+                let bit = place as usize % CHUNK;
+                let word = &self.chunks[place as usize / CHUNK].used[bit / 64];
+                word.fetch_or(1 << (bit % 64), Ordering::AcqRel);
+            }
+        }
+        true
+    }
+
+    /// Takes the uses of one chunk. False if there is no such chunk.
+    pub(crate) fn take_uses(&self, chunk: usize, mut take: impl FnMut(TokenId, Tally)) -> bool {
+        let Some(chunk) = self.chunks.get(chunk) else { return false };
+        for (word, slots) in chunk.used.iter().zip(chunk.slots.chunks(64)) {
+            if word.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            // The bits first: a use that is noted from now on sets its bit again.
+            let bits = word.swap(0, Ordering::AcqRel);
+            for slot in (0..64).filter(|bit| bits >> bit & 1 == 1).filter_map(|bit| slots.get(bit)) {
+                if let Some(tally) = slot.uses.take() {
+                    take(slot.record.id, tally);
+                }
+            }
+        }
+        true
     }
 
     /// Puts a record, over the one of the same digest if there is one, and says where it lies.
@@ -111,8 +163,9 @@ impl Shard {
         }
         let place = self.store(record);
         let chunks = &self.chunks;
-        let rehash =
-            |place: &u32| seed.of_digest(&chunks[*place as usize / CHUNK][*place as usize % CHUNK].digest);
+        let rehash = |place: &u32| {
+            seed.of_digest(&chunks[*place as usize / CHUNK].slots[*place as usize % CHUNK].record.digest)
+        };
         self.places.insert_unique(hash, place, rehash);
         place
     }
@@ -122,22 +175,25 @@ impl Shard {
             *self.at_mut(place) = record;
             return place;
         }
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
+        if self.chunks.last().is_none_or(|chunk| chunk.slots.len() == CHUNK) {
+            self.chunks.push(Chunk { slots: Vec::with_capacity(CHUNK), ..Chunk::default() });
         }
         let full = (self.chunks.len() - 1) * CHUNK;
         let chunk = &mut self.chunks[full / CHUNK];
-        chunk.push(record);
-        (full + chunk.len() - 1) as u32
+        chunk.slots.push(Slot { record, uses: Uses::default() });
+        (full + chunk.slots.len() - 1) as u32
     }
 
-    /// Takes the record of a digest away.
-    pub(crate) fn remove(&mut self, hash: u64, digest: &Digest) {
+    /// Takes the record of a digest away, and gives its uses back.
+    pub(crate) fn remove(&mut self, hash: u64, digest: &Digest) -> Option<(TokenId, Tally)> {
         let chunks = &self.chunks;
-        let same = |place: &u32| chunks[*place as usize / CHUNK][*place as usize % CHUNK].digest == *digest;
-        if let Ok(entry) = self.places.find_entry(hash, same) {
-            self.free.push(entry.remove().0);
-        }
+        let at = |place: &u32| &chunks[*place as usize / CHUNK].slots[*place as usize % CHUNK];
+        let entry = self.places.find_entry(hash, |place| at(place).record.digest == *digest).ok()?;
+        let (place, _) = entry.remove();
+        let slot = at(&place);
+        let uses = slot.uses.take().map(|tally| (slot.record.id, tally));
+        self.free.push(place);
+        uses
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -145,9 +201,8 @@ impl Shard {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let chunks: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<Record>()).sum();
-        let lists =
-            self.free.capacity() * size_of::<u32>() + self.chunks.capacity() * size_of::<Vec<Record>>();
+        let chunks: usize = self.chunks.iter().map(|chunk| chunk.slots.capacity() * size_of::<Slot>()).sum();
+        let lists = self.free.capacity() * size_of::<u32>() + self.chunks.capacity() * size_of::<Chunk>();
         chunks + lists + self.places.allocation_size()
     }
 }
@@ -157,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_has_eighty_bytes() {
-        assert_eq!(size_of::<Record>(), 80);
+    fn a_record_has_eighty_bytes_and_its_uses_eight() {
+        assert_eq!(size_of::<Slot>(), 88);
     }
 }

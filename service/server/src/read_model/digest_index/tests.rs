@@ -1,7 +1,7 @@
 //! The index against what it is to hold, through many changes.
 
 use super::*;
-use counterfoil_domain::ids::{OrganizationId, TokenId, UserId};
+use counterfoil_domain::ids::{GatewayId, OrganizationId, TokenId, UserId};
 use counterfoil_domain::scope::Scopes;
 use counterfoil_domain::token::{Ended, HowEnded, Kind, Previous};
 use std::collections::BTreeMap;
@@ -113,4 +113,44 @@ fn a_million_tokens_take_at_most_120_bytes_each() {
     (0..count).for_each(|n| index.put_token(&token(n)));
     let each = index.memory_bytes() as f64 / f64::from(count);
     assert!(each <= 120.0, "{each} bytes a token");
+}
+
+#[test]
+fn what_is_noted_is_gathered_once_and_outlives_its_record() {
+    let index = DigestIndex::new([7, 11]);
+    let mut tokens: Vec<Token> = (0..1000).map(token).collect();
+    tokens.iter().for_each(|token| index.put_token(token));
+    let gateway = GatewayId(Uuid::from_u128(5));
+    let by = write(&index.directory).gateway_number(gateway);
+    let at = Timestamp::from_micros(1_800_000_000_000_000);
+    let note = |token: &Token| {
+        let hash = index.seed.of_digest(&token.digest);
+        let shard = read(&index.shards[DigestIndex::shard_of(hash)]);
+        assert!(shard.note(shard.find(hash, &token.digest).unwrap(), at, by));
+    };
+    tokens.iter().chain(&tokens[..500]).for_each(note);
+    // A record that is put again keeps what was noted; of one that is taken away, it is left.
+    for token in &mut tokens[..10] {
+        index.put_token(token);
+        token.ended = Some(Ended { seq: 1, at, how: HowEnded::Revoked });
+        index.put_token(token);
+    }
+    let mut gathered = BTreeMap::new();
+    for calls in 1.. {
+        let some = index.take_uses(100);
+        if some.is_empty() {
+            // A call goes on where the one before ended, and takes whole chunks.
+            assert!((2..=11).contains(&calls), "{calls}");
+            break;
+        }
+        for used in some {
+            assert_eq!((used.at, used.by), (at, gateway));
+            assert_eq!(gathered.insert(used.token, used.count), None, "taken twice");
+        }
+    }
+    let expected = tokens.iter().zip(0..).map(|(token, n)| (token.id, if n < 500 { 2 } else { 1 }));
+    assert_eq!(gathered, expected.collect());
+    // What took a free place has no uses of the one before.
+    (2000..2010).for_each(|n| index.put_token(&token(n)));
+    assert_eq!(index.take_uses(usize::MAX), []);
 }

@@ -25,6 +25,8 @@ pub struct Client {
     revoked_all: Seq,
     /// Whether it may introspect personal tokens.
     sees_personal: bool,
+    /// Its number in the directory.
+    number: u32,
 }
 
 /// What introspection found.
@@ -36,8 +38,10 @@ pub enum Introspected {
     Inactive,
     /// A record is held of an earlier plaintext of this token that has ended: inactive, and worth a note.
     Ended(TokenId),
-    /// Nothing is held: the token may have been issued elsewhere a moment ago.
+    /// Nothing is held.
     NotHeld,
+    /// It may be active, and freshness is not shown: the token may have been ended, or issued, elsewhere a moment ago.
+    Unproven,
 }
 
 /// The use of a plaintext that works.
@@ -51,6 +55,8 @@ pub struct Use {
     pub home: OrganizationId,
     /// Whether this use ends the plaintext before it.
     pub ends_earlier: bool,
+    /// Whether it was noted already.
+    pub noted: bool,
 }
 
 /// A presented plaintext whose record is held.
@@ -86,6 +92,7 @@ impl Presented {
             generation: self.generation,
             home: self.home,
             ends_earlier: self.awaits_first_use,
+            noted: false,
         }
     }
 }
@@ -141,21 +148,29 @@ impl DigestIndex {
                 organization: *organization,
                 revoked_all: directory.revoked_all(*organization).ok_or(true)?,
                 sees_personal: kinds.contains(&Kind::Personal),
+                number: record.owner,
             }),
             _ => Err(true),
         }
     }
 
-    /// Introspects a presented token for a gateway. An active answer is written to `out`; nothing else is.
+    /// Introspects a presented token for a gateway. An active answer is written to `out`, and its use is noted; for nothing
+    /// else is anything written. What could be active is only with `fresh`, which says that freshness is shown.
     pub fn introspect(
         &self,
         client: &Client,
         presented: &[u8],
-        now: Timestamp,
+        (now, fresh): (Timestamp, bool),
         issuer: &str,
         out: &mut Vec<u8>,
     ) -> Introspected {
-        let Some(record) = self.record(&Digest::of(presented)) else { return Introspected::NotHeld };
+        let digest = Digest::of(presented);
+        let hash = self.seed.of_digest(&digest);
+        let shard = read(&self.shards[Self::shard_of(hash)]);
+        let Some(place) = shard.find(hash, &digest) else {
+            return if fresh { Introspected::NotHeld } else { Introspected::Unproven };
+        };
+        let record = shard.at(place);
         let directory = read(&self.directory);
         let profile = directory.profile(record.profile);
         if profile.kind != Kind::Personal {
@@ -172,6 +187,9 @@ impl DigestIndex {
         }
         if !record.works(now) {
             return Introspected::Inactive;
+        }
+        if !fresh {
+            return Introspected::Unproven;
         }
         let mut ids = [[0; 36]; 3];
         let [sub, jti, organization] = &mut ids;
@@ -197,6 +215,7 @@ impl DigestIndex {
             generation: record.marks.generation(),
             home: profile.home,
             ends_earlier: record.marks.awaits_first_use(),
+            noted: shard.note(place, now, client.number),
         })
     }
 }
