@@ -147,7 +147,7 @@ impl Seeder {
         let commands: Vec<_> = commands.iter().map(|command| (command, None)).collect();
         let (clock, limits) = (&self.clock, Limits::default());
         let input = Input { commands: &commands, clock, steady: Steady::UNWATCHED, limits, faults: None };
-        let committed = batch::run(&mut self.connection, &input).await?;
+        let committed = batch::run(&mut self.connection, &input, None).await?;
         if let Some(refused) = committed.replies.iter().find_map(|reply| reply.as_ref().err()) {
             return Err(format!("seeding was refused: {refused:?}").into());
         }

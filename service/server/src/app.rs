@@ -109,13 +109,13 @@ impl App {
         say: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<(Self, JoinHandle<()>), StartError> {
         let passwords = Passwords::new()?;
-        let session = Session::take(&database.options, PATIENCE, say).await?;
+        let mut session = Session::take(&database.options, PATIENCE, say).await?;
         let fenced_until = clock.boottime() + FENCE;
         let seed: [u8; 16] = crate::clock::random();
         let (low, high) = seed.split_at(8);
         let half = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
         let index = Arc::new(DigestIndex::new([half(low), half(high)]));
-        let applier = Applier::load(database.pool.clone(), index.clone()).await?;
+        let applier = Applier::load(&mut session.connection, index.clone()).await?;
         tokio::time::sleep(fenced_until.saturating_sub(clock.boottime())).await;
         let freshness = Arc::new(Freshness::default());
         let applied = applier.applied_handle();

@@ -1,7 +1,8 @@
 //! `counterfoil init`: the first organization, with its owner, its environment and its gateway, in one step.
 
 use crate::clock::{Clock, random};
-use crate::event_log::batch::{self, BatchError, Input, Refused};
+use crate::event_log::batch::{self, Input, Refused};
+use crate::event_log::failure::BatchError;
 use crate::event_log::session::Steady;
 use crate::passwords::Password;
 use crate::postgres::connect::{Database, DatabaseError};
@@ -174,7 +175,7 @@ async fn write(database: &Database, clock: &Clock, bootstrap: Bootstrap) -> Resu
         limits: Limits::default(),
         faults: None,
     };
-    let committed = batch::run(&mut connection, &input).await?;
+    let committed = batch::run(&mut connection, &input, None).await?;
     match committed.replies.into_iter().next() {
         Some(Ok(_)) => Ok(()),
         Some(Err(Refused::Refusal(Refusal::AlreadyInitialized(_)))) => Err(what_exists(database).await?),

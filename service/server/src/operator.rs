@@ -8,6 +8,7 @@
 use crate::app::App;
 use crate::clock::Clock;
 use crate::event_log::batch::{self, Input, Refused};
+use crate::event_log::failure::BatchError;
 use crate::event_log::session::{Session, SessionError, Steady};
 use crate::event_log::writer::WriteError;
 use crate::ops::drain::Stage;
@@ -146,7 +147,7 @@ pub enum OperatorError {
     Session(SessionError),
     /// The write failed, or its outcome is not known.
     #[error("it did not finish: {0}; run it again")]
-    Write(#[from] batch::BatchError),
+    Write(#[from] BatchError),
 }
 
 impl From<sqlx::Error> for OperatorError {
@@ -243,7 +244,7 @@ async fn directly(
         limits: Limits::default(),
         faults: None,
     };
-    let committed = batch::run(&mut session.connection, &input).await;
+    let committed = batch::run(&mut session.connection, &input, None).await;
     session.close().await;
     match committed?.replies.into_iter().next() {
         Some(Err(Refused::Refusal(refusal))) => Err(OperatorError::Refused(refusal.to_string())),

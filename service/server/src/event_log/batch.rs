@@ -1,16 +1,18 @@
 //! One batch: one transaction that decides many commands, appends what happens and stores the result.
 
 use super::append::{self, Entry, Head};
+use super::failure::BatchError;
 use super::session::Steady;
 use super::steps::{Fault, Faults, Step};
 use super::{APPEND_LOCK, writer::Idempotency};
 use crate::clock::Clock;
+use crate::read_model::applier::Applier;
 use crate::read_model::tables::{LoadError, beside, claims, load, store};
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Answer, Command, Decision, Effects, Write};
 use counterfoil_domain::decide::{Context, Limits, decide, due};
 use counterfoil_domain::event::{Event, Recorded};
-use counterfoil_domain::fold::{FoldError, fold};
+use counterfoil_domain::fold::fold;
 use counterfoil_domain::gateway::Gateway;
 use counterfoil_domain::ids::{OrganizationId, Seq, TokenId};
 use counterfoil_domain::names::Names;
@@ -61,6 +63,8 @@ pub struct Changed {
     pub state: State,
     /// The first position of the batch: what has a `seq` from there on changed.
     pub from: Seq,
+    /// The e-mail addresses of the users that changed, by the ids of the values.
+    pub emails: HashMap<Uuid, String>,
 }
 
 /// A success.
@@ -96,97 +100,31 @@ pub enum Refused {
     KeyReused,
 }
 
-/// Why a batch was not committed, or may not have been.
-#[derive(Debug, thiserror::Error)]
-pub enum BatchError {
-    /// Nothing of it happened.
-    #[error("{0}")]
-    Definite(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The connection was lost before COMMIT was sent: nothing of it happened.
-    #[error("the connection was lost before the commit: {0}")]
-    Lost(#[source] sqlx::Error),
-    /// The connection was lost at COMMIT: these records are in the log, or none of them.
-    #[error("the outcome of a commit is unknown: {source}")]
-    Unknown {
-        /// The driver's error.
-        source: sqlx::Error,
-        /// What the log holds if it was committed.
-        committed: Box<Committed>,
-    },
-}
-
-impl From<LoadError> for BatchError {
-    fn from(error: LoadError) -> Self {
-        match error {
-            LoadError::Database(error) => error.into(),
-            LoadError::Unreadable(error) => Self::Definite(Box::new(error)),
-        }
-    }
-}
-
-impl From<sqlx::Error> for BatchError {
-    fn from(error: sqlx::Error) -> Self {
-        if connection_is_gone(&error) { Self::Lost(error) } else { Self::Definite(Box::new(error)) }
-    }
-}
-
-impl From<FoldError> for BatchError {
-    fn from(error: FoldError) -> Self {
-        Self::Definite(Box::new(error))
-    }
-}
-
-impl From<serde_json::Error> for BatchError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Definite(Box::new(error))
-    }
-}
-
-/// Whether an error means that the session is over. Codes, not texts: class 57 is the server's end of sessions.
-pub fn connection_is_gone(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(error) => error
-            .code()
-            .is_some_and(|code| code.starts_with("57P") || code.starts_with("08") || code == "25P03"),
-        // The driver's own doubts about one statement: the session goes on, and the command is at fault.
-        sqlx::Error::RowNotFound
-        | sqlx::Error::ColumnDecode { .. }
-        | sqlx::Error::ColumnNotFound(_)
-        | sqlx::Error::ColumnIndexOutOfBounds { .. }
-        | sqlx::Error::Decode(_)
-        | sqlx::Error::Encode(_)
-        | sqlx::Error::InvalidArgument(_)
-        | sqlx::Error::TypeNotFound { .. } => false,
-        _ => true,
-    }
-}
-
-/// Whether a definite error is the database's trouble and not a command's fault: no room (class 53), a failing disk
-/// (58), a rollback that may be tried again (40), a canceled statement, a lock that was not got, a standby.
-pub fn may_pass(error: &(dyn std::error::Error + 'static)) -> bool {
-    let Some(sqlx::Error::Database(error)) = error.downcast_ref::<sqlx::Error>() else { return false };
-    error.code().is_some_and(|code| {
-        ["53", "58", "40"].iter().any(|class| code.starts_with(class))
-            || ["57014", "55P03", "25006"].contains(&&*code)
-    })
-}
-
-/// Runs one batch.
+/// Runs one batch. An applier follows the log before anything is decided: then what is committed needs no SQL to be
+/// applied.
 ///
 /// # Errors
-/// See [`BatchError`]. After a definite error the transaction is rolled back; after the others the connection is of
-/// no use any more.
-pub async fn run(connection: &mut PgConnection, input: &Input<'_>) -> Result<Committed, BatchError> {
-    match attempt(connection, input).await {
-        Err(BatchError::Definite(error)) => {
+/// See [`BatchError`]. After a definite error, or one of the applier's, the transaction is rolled back; after the
+/// others the connection is of no use any more.
+pub async fn run(
+    connection: &mut PgConnection,
+    input: &Input<'_>,
+    applier: Option<&mut Applier>,
+) -> Result<Committed, BatchError> {
+    match attempt(connection, input, applier).await {
+        Err(error @ (BatchError::Definite(_) | BatchError::Behind(_))) => {
             in_time(async { Ok(sqlx::query("ROLLBACK").execute(connection).await?) }).await?;
-            Err(BatchError::Definite(error))
+            Err(error)
         }
         other => other,
     }
 }
 
-async fn attempt(connection: &mut PgConnection, input: &Input<'_>) -> Result<Committed, BatchError> {
+async fn attempt(
+    connection: &mut PgConnection,
+    input: &Input<'_>,
+    applier: Option<&mut Applier>,
+) -> Result<Committed, BatchError> {
     step(input, Step::Lock, async {
         sqlx::query("BEGIN ISOLATION LEVEL READ COMMITTED").execute(&mut *connection).await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(APPEND_LOCK).execute(&mut *connection).await?;
@@ -194,6 +132,9 @@ async fn attempt(connection: &mut PgConnection, input: &Input<'_>) -> Result<Com
     })
     .await?;
     let head = in_time(async { Ok(append::head(connection).await?) }).await?;
+    if let Some(applier) = applier {
+        applier.follow(connection, &head).await?;
+    }
     let clock = clocks(input.clock.now(), input.steady, &head);
     let mut names = Names::default();
     input.commands.iter().for_each(|(command, _)| names.add(command));
@@ -219,9 +160,12 @@ async fn attempt(connection: &mut PgConnection, input: &Input<'_>) -> Result<Com
     }
     let replies = replies.into_iter().map(|reply| reply.map(|r| r.resolve(&state))).collect();
     batch.store(connection, &state, &held).await?;
-    let last = state.head;
+    let (last, from) = (state.head, head.seq + 1);
     let records = batch.entries.into_iter().map(|entry| entry.record).collect();
-    let changed = Changed { state, from: head.seq + 1 };
+    let users = state.users.values().filter(|user| user.seq >= from);
+    let emails: Vec<Uuid> = users.map(|user| user.email.id.0).collect();
+    let emails = in_time(load::texts(connection, &emails)).await?;
+    let changed = Changed { state, from, emails };
     let committed =
         Committed { before: head.seq, last, changed, replies, clock_trusted: clock.trusted, records };
     commit(connection, input, committed).await

@@ -13,7 +13,9 @@
 
 pub mod append;
 pub mod batch;
+pub mod failure;
 pub mod feed;
+mod queue;
 pub mod read;
 pub mod replay;
 pub mod session;

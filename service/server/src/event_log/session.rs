@@ -5,6 +5,7 @@ use super::read::records;
 use super::{APPEND_LOCK, SERVING_LOCK};
 use crate::clock::Clock;
 use crate::postgres::settings::for_writer;
+use crate::read_model::applier::{Applier, ApplyError};
 use crate::read_model::freshness::FENCE;
 use counterfoil_domain::ids::Seq;
 use counterfoil_domain::timestamp::Timestamp;
@@ -32,9 +33,18 @@ pub enum SessionError {
     /// Another node serves.
     #[error("another `counterfoil serve` works on this database; stop it first")]
     AnotherServes,
-    /// The index could not be brought up to the log.
-    #[error("{0}")]
-    Behind(String),
+    /// The session lives, but the index could not be brought up to the log.
+    #[error("the index could not be brought up to the log: {0}")]
+    Behind(#[source] ApplyError),
+}
+
+impl From<ApplyError> for SessionError {
+    fn from(error: ApplyError) -> Self {
+        match error.into_lost() {
+            Ok(error) => Self::Database(error),
+            Err(error) => Self::Behind(error),
+        }
+    }
 }
 
 /// Connects, within bounds: a server that hangs must not keep the writer from trying again.
@@ -128,6 +138,16 @@ impl Session {
     /// The database's.
     pub async fn head(&mut self) -> Result<Head, SessionError> {
         in_time(async { Ok(append::head(&mut self.connection).await?) }).await
+    }
+
+    /// The log's end, once everything up to it is applied: a proof of freshness.
+    ///
+    /// # Errors
+    /// The database's, or the applier's.
+    pub async fn follow(&mut self, applier: &mut Applier) -> Result<Head, SessionError> {
+        let head = self.head().await?;
+        applier.follow(&mut self.connection, &head).await?;
+        Ok(head)
     }
 
     /// Whether the log has exactly these records after `before`. Under the append lock, so that nothing is under way.

@@ -1,7 +1,10 @@
 //! The writer: a queue, and the one task that empties it.
 
-use super::batch::{self, BatchError, Committed, Input, Refused, Reply};
-use super::session::{Session, SessionError};
+use super::append::Head;
+use super::batch::{self, Committed, Input, Refused, Reply};
+use super::failure::{BatchError, may_pass};
+use super::queue::{DEADLINE, Queue, Queued, fail};
+use super::session::{Session, SessionError, SteadyClock};
 use super::steps::Faults;
 use crate::clock::Clock;
 use crate::ops::metrics::WriterMetrics;
@@ -10,12 +13,11 @@ use crate::read_model::freshness::Freshness;
 use counterfoil_domain::command::Command;
 use counterfoil_domain::decide::Limits;
 use sqlx::postgres::PgConnectOptions;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 /// The key of a request that is done once, and what it was done with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,26 +42,18 @@ pub enum WriteError {
     Internal,
 }
 
-struct Queued {
-    command: Command,
-    idempotency: Option<Idempotency>,
-    reply: oneshot::Sender<Result<Reply, WriteError>>,
-}
-
 /// Hands commands to the writer's task. Clones share the queue.
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Queued>,
 }
 
-/// Commands in one batch.
-const BATCH: usize = 128;
 /// Commands that may wait. What comes on top is answered "unavailable" at once.
 const QUEUE: usize = 4096;
 /// How often freshness is proved while nothing else does.
 const PROOF: Duration = Duration::from_millis(250);
-/// Sweeper's commands go when nothing else waits, or after so long.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// How long the outcome of a commit is looked for. Its callers are answered earlier.
+const LOOKING: Duration = Duration::from_secs(30);
 
 /// What the writer's task works with.
 pub struct Parts {
@@ -87,16 +81,15 @@ impl Writer {
         let task = Task {
             parts,
             session: Some(session),
-            commands,
-            waiting: VecDeque::new(),
-            patient: VecDeque::new(),
-            steady: super::session::SteadyClock::default(),
+            queue: Queue::new(commands),
+            steady: SteadyClock::default(),
             proof: Instant::now(),
         };
         (Self { queue }, tokio::spawn(task.run()))
     }
 
-    /// Has a command decided. The command is whole once this is called: dropping the future changes nothing.
+    /// Has a command decided. The command is whole once this is called: dropping the future changes nothing. It is
+    /// answered within ten seconds; what was not decided by then may still be, or may have been.
     ///
     /// # Errors
     /// See [`WriteError`].
@@ -106,8 +99,12 @@ impl Writer {
         idempotency: Option<Idempotency>,
     ) -> Result<Reply, WriteError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Queued { command, idempotency, reply }).map_err(|_| WriteError::Unavailable)?;
-        answer.await.unwrap_or(Err(WriteError::Unavailable))
+        let queued = Queued { command, idempotency, reply, since: Instant::now() };
+        self.queue.try_send(queued).map_err(|_| WriteError::Unavailable)?;
+        match timeout(DEADLINE, answer).await {
+            Ok(Ok(answer)) => answer,
+            _ => Err(WriteError::Unavailable),
+        }
     }
 
     /// A way to the queue that does not keep the writer's task alive.
@@ -135,26 +132,21 @@ impl WeakWriter {
 struct Task {
     parts: Parts,
     session: Option<Session>,
-    commands: mpsc::Receiver<Queued>,
-    waiting: VecDeque<Queued>,
-    patient: VecDeque<(Instant, Queued)>,
-    steady: super::session::SteadyClock,
+    queue: Queue,
+    steady: SteadyClock,
     /// When freshness was last proved, or tried to be.
     proof: Instant,
 }
 
 impl Task {
     async fn run(mut self) {
-        loop {
-            let open = self.collect().await;
-            let batch = self.next_batch();
-            if !batch.is_empty() {
-                self.work(batch).await;
-                self.prove_if_due().await;
-            } else if open {
+        while self.queue.collect(PROOF).await {
+            let batch = self.queue.next_batch();
+            if batch.is_empty() {
                 self.prove().await;
             } else {
-                break;
+                self.work(batch).await;
+                self.prove_if_due().await;
             }
         }
         self.parts.freshness.lost();
@@ -163,58 +155,17 @@ impl Task {
         }
     }
 
-    /// Waits for a command or for the next proof, then takes all that is there. False once no more can come.
-    async fn collect(&mut self) -> bool {
-        if self.waiting.is_empty() {
-            match timeout_at(Instant::now() + PROOF, self.commands.recv()).await {
-                Ok(Some(first)) => self.sort_in(first),
-                Ok(None) => return !self.patient.is_empty(),
-                Err(_) => return true,
-            }
-        }
-        while let Ok(next) = self.commands.try_recv() {
-            self.sort_in(next);
-        }
-        true
-    }
-
-    fn sort_in(&mut self, queued: Queued) {
-        if queued.command.action.can_wait() {
-            self.patient.push_back((Instant::now(), queued));
-        } else {
-            self.waiting.push_back(queued);
-        }
-    }
-
-    /// The next batch: what narrows first, the sweeper's last. A quarter is kept for what waits behind it, or a flood of
-    /// revocations would hold up everything else.
-    fn next_batch(&mut self) -> Vec<Queued> {
-        let (mut narrowing, others): (VecDeque<_>, VecDeque<_>) =
-            self.waiting.drain(..).partition(|queued| queued.command.action.narrows());
-        let first = narrowing.len().min(BATCH - others.len().min(BATCH / 4));
-        let later = narrowing.split_off(first);
-        let mut batch: Vec<Queued> = narrowing.into_iter().chain(others).collect();
-
-        // What narrows stays ahead of the rest.
-        self.waiting = later.into_iter().chain(batch.split_off(batch.len().min(BATCH))).collect();
-        let overdue = self.patient.front().is_some_and(|(since, _)| since.elapsed() > PATIENCE);
-        if batch.is_empty() || overdue {
-            batch.extend(self.patient.pop_front().map(|(_, queued)| queued));
-        }
-        batch
-    }
-
     /// Has a batch decided; after a definite error its commands one by one, so that the culprit fails alone.
     async fn work(&mut self, batch: Vec<Queued>) {
         match self.attempt(&batch).await {
             Ok(replies) => answer(batch, replies),
-            Err(BatchError::Definite(error)) if batch::may_pass(&*error) => {
+            Err(BatchError::Definite(error)) if may_pass(&*error) => {
                 tracing::error!(%error, commands = batch.len(), "the database could not take a batch");
                 fail(batch, &WriteError::Unavailable);
             }
             Err(BatchError::Definite(error)) if batch.len() > 1 => {
                 tracing::error!(%error, commands = batch.len(), "a batch failed; its commands are decided one by one");
-                for queued in batch {
+                for queued in batch.into_iter().filter(Queued::is_awaited) {
                     Box::pin(self.work(vec![queued])).await;
                     self.prove_if_due().await;
                 }
@@ -226,6 +177,9 @@ impl Task {
             Err(error) => {
                 tracing::warn!(%error, "a batch was not written");
                 fail(batch, &WriteError::Unavailable);
+                if let BatchError::NoSession(_) = error {
+                    self.queue.turn_away(&WriteError::Unavailable);
+                }
             }
         }
     }
@@ -237,7 +191,7 @@ impl Task {
                 tracing::warn!(%error, "the writer lost its session; trying once more");
                 self.lost();
                 self.once(batch).await.inspect_err(|error| {
-                    if !matches!(error, BatchError::Definite(_)) {
+                    if matches!(error, BatchError::Lost(_)) {
                         self.lost();
                     }
                 })
@@ -266,40 +220,36 @@ impl Task {
         let commands: Vec<_> =
             batch.iter().map(|queued| (&queued.command, queued.idempotency.as_ref())).collect();
         let steady = self.steady.check(&self.parts.clock);
-        let (clock, faults) = (self.parts.clock.clone(), self.parts.faults.clone());
+        let session = ready(&mut self.session, &self.parts).await.map_err(BatchError::NoSession)?;
         let input = Input {
             commands: &commands,
-            clock: &clock,
+            clock: &self.parts.clock,
             steady,
             limits: self.parts.limits,
-            faults: faults.as_ref(),
+            faults: self.parts.faults.as_ref(),
         };
-        let session = ready(&mut self.session, &mut self.parts)
-            .await
-            .map_err(|error| BatchError::Lost(sqlx::Error::Io(std::io::Error::other(error))))?;
-        let committed = match batch::run(&mut session.connection, &input).await {
+        let ran = batch::run(&mut session.connection, &input, Some(&mut self.parts.applier)).await;
+        let committed = match ran {
             Err(BatchError::Unknown { source, committed }) => self.resolve(source, *committed).await?,
             other => other?,
         };
         self.parts.metrics.head.fetch_max(committed.last, Ordering::Relaxed);
-        self.apply(&committed).await?;
+        // Nothing is answered before this is done.
+        self.parts.applier.batch(&committed)?;
         self.note_clocks(committed.clock_trusted);
         self.parts.freshness.proved(sent);
         self.proof = Instant::now();
         Ok(committed.replies)
     }
 
-    /// Finds out what became of a commit: on a new session, under the append lock, with the old backend ended.
+    /// Finds out what became of a commit: on a new session, under the append lock, with the old backend ended. If it
+    /// happened, it is applied.
     async fn resolve(&mut self, source: sqlx::Error, committed: Committed) -> Result<Committed, BatchError> {
         tracing::warn!(error = %source, "the outcome of a commit is unknown; looking it up");
         self.lost();
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + LOOKING;
         loop {
-            let looked_up = async {
-                let session = ready(&mut self.session, &mut self.parts).await?;
-                session.was_committed(committed.before, &committed.records).await
-            };
-            match looked_up.await {
+            match self.look_up(&committed).await {
                 Ok(true) => return Ok(committed),
                 Ok(false) => return Err(BatchError::Unknown { source, committed: Box::new(committed) }),
                 Err(error) if Instant::now() < deadline => {
@@ -312,18 +262,11 @@ impl Task {
         }
     }
 
-    /// Applies what was committed. Nothing is answered before this is done.
-    async fn apply(&mut self, committed: &Committed) -> Result<(), BatchError> {
-        loop {
-            match self.parts.applier.batch(committed.before, committed.last, &committed.changed).await {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    tracing::error!(%error, "the index could not be brought up to the log; trying again");
-                    self.parts.freshness.lost();
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+    async fn look_up(&mut self, committed: &Committed) -> Result<bool, SessionError> {
+        let session = ready(&mut self.session, &self.parts).await?;
+        let found = session.was_committed(committed.before, &committed.records).await?;
+        session.follow(&mut self.parts.applier).await?;
+        Ok(found)
     }
 
     /// Proves freshness where batches that fail have not: what cannot be written can be answered all the same.
@@ -338,26 +281,31 @@ impl Task {
         self.proof = Instant::now();
         let sent = self.parts.clock.boottime();
         let steady = self.steady.check(&self.parts.clock);
-        let proof = async {
-            let session = ready(&mut self.session, &mut self.parts).await?;
-            session.head().await
-        };
-        let head = proof.await;
-        if let Ok(head) = &head {
-            self.parts.metrics.head.fetch_max(head.seq, Ordering::Relaxed);
-            self.note_clocks(batch::clocks(self.parts.clock.now(), steady, head).trusted);
-        }
-        match head.map(|head| head.seq) {
-            Ok(head) if head == self.parts.applier.applied() => self.parts.freshness.proved(sent),
-            Ok(head) => match self.parts.applier.catch_up(head).await {
-                Ok(()) => self.parts.freshness.proved(sent),
-                Err(error) => tracing::error!(%error, "the index could not follow the log"),
-            },
+        let had_session = self.session.as_ref().is_some_and(|session| !session.broken);
+        match self.look().await {
+            Ok(head) => {
+                self.parts.metrics.head.fetch_max(head.seq, Ordering::Relaxed);
+                self.note_clocks(batch::clocks(self.parts.clock.now(), steady, &head).trusted);
+                self.parts.freshness.proved(sent);
+            }
+            Err(error @ SessionError::Behind(_)) => {
+                tracing::error!(%error, "the index could not follow the log");
+                self.parts.freshness.lost();
+            }
             Err(error) => {
                 tracing::warn!(%error, "the writer has no session");
                 self.lost();
+                // Whoever waited while a new one was tried is not kept waiting for the next try.
+                if !had_session {
+                    self.queue.turn_away(&WriteError::Unavailable);
+                }
             }
         }
+    }
+
+    /// The log's end, once everything up to it is applied.
+    async fn look(&mut self) -> Result<Head, SessionError> {
+        ready(&mut self.session, &self.parts).await?.follow(&mut self.parts.applier).await
     }
 
     fn note_clocks(&self, agree: bool) {
@@ -380,25 +328,15 @@ impl Task {
 
 /// The session, made anew if it was lost: the old backend is ended first, so that it keeps no lock and commits
 /// nothing late.
-async fn ready<'a>(
-    session: &'a mut Option<Session>,
-    parts: &mut Parts,
-) -> Result<&'a mut Session, SessionError> {
+async fn ready<'a>(session: &'a mut Option<Session>, parts: &Parts) -> Result<&'a mut Session, SessionError> {
     let present = session.take();
     let usable = match present {
         Some(present) if !present.broken => present,
-        other => match Session::reconnect(&parts.connect, other.as_ref(), &parts.clock).await {
-            Ok(mut new) => {
-                if let Err(error) = parts.applier.catch_up(0).await {
-                    // It is kept, so that its backend is ended before the next one is made.
-                    new.broken = true;
-                    *session = Some(new);
-                    return Err(SessionError::Behind(error.to_string()));
-                }
-                new
-            }
+        lost => match Session::reconnect(&parts.connect, lost.as_ref(), &parts.clock).await {
+            Ok(new) => new,
             Err(error) => {
-                *session = other;
+                // It is kept, so that its backend is ended before the next one is made.
+                *session = lost;
                 return Err(error);
             }
         },
@@ -410,11 +348,5 @@ fn answer(batch: Vec<Queued>, replies: Vec<Result<Reply, Refused>>) {
     for (queued, reply) in batch.into_iter().zip(replies) {
         // A caller that went away is answered by the list.
         let _ = queued.reply.send(reply.map_err(WriteError::Refused));
-    }
-}
-
-fn fail(batch: Vec<Queued>, error: &WriteError) {
-    for queued in batch {
-        let _ = queued.reply.send(Err(error.clone()));
     }
 }

@@ -1,26 +1,35 @@
 //! The applier: the one that changes the digest index, strictly in the order of the log.
 //!
-//! The writer hands it each batch with the entities that the batch changed. What it has not seen, because another
-//! process appended it, it reads from the database first. Every answer waits for it: whoever is told of a success
-//! can introspect and see it.
+//! The writer hands it each batch that was committed, with the entities that the batch changed, and that takes no SQL:
+//! what is committed is applied, whatever becomes of the database. What the applier has not seen, because another
+//! process appended it, it reads before a batch is decided, in the batch's own transaction, or when freshness is
+//! proved. Every answer waits for it: whoever is told of a success can introspect and see it.
 
 use super::digest_index::DigestIndex;
 use super::tables::{LoadError, load, rows, standing};
-use crate::event_log::batch::Changed;
+use crate::event_log::append::Head;
+use crate::event_log::batch::{Changed, Committed};
+use crate::event_log::failure::connection_is_gone;
 use crate::event_log::read::{self, ReadError};
 use counterfoil_domain::event::Event;
 use counterfoil_domain::ids::Seq;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use uuid::Uuid;
+
+/// Events that are read at a time: what another process appended is not bounded.
+const STRETCH: Seq = 5_000;
+/// How long the database may take over one stretch.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// See the module. The writer owns it; nobody else can change the index.
 pub struct Applier {
     index: Arc<DigestIndex>,
     applied: Arc<AtomicU64>,
-    pool: PgPool,
 }
 
 /// Why the index could not be brought up to the log.
@@ -42,6 +51,31 @@ pub enum ApplyError {
         /// What was applied.
         applied: Seq,
     },
+    /// A batch was committed after something that was not applied.
+    #[error("a batch was committed after event {before}, but {applied} was applied")]
+    OutOfOrder {
+        /// The event before the batch.
+        before: Seq,
+        /// What was applied.
+        applied: Seq,
+    },
+}
+
+impl ApplyError {
+    /// The driver's error, if it means that the connection is gone.
+    ///
+    /// # Errors
+    /// This error, if it means something else.
+    pub fn into_lost(self) -> Result<sqlx::Error, Self> {
+        match self {
+            Self::Load(LoadError::Database(error)) | Self::Read(ReadError::Database(error))
+                if connection_is_gone(&error) =>
+            {
+                Ok(error)
+            }
+            error => Err(error),
+        }
+    }
 }
 
 impl From<sqlx::Error> for ApplyError {
@@ -55,14 +89,12 @@ impl Applier {
     ///
     /// # Errors
     /// See [`ApplyError`].
-    pub async fn load(pool: PgPool, index: Arc<DigestIndex>) -> Result<Self, ApplyError> {
-        let mut connection = pool.acquire().await?;
+    pub async fn load(connection: &mut PgConnection, index: Arc<DigestIndex>) -> Result<Self, ApplyError> {
         let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let head = read::head(&mut snapshot).await?;
         load_all(&mut snapshot, &index).await?;
         snapshot.rollback().await?;
-        drop(connection);
-        Ok(Self { index, applied: Arc::new(AtomicU64::new(head)), pool })
+        Ok(Self { index, applied: Arc::new(AtomicU64::new(head)) })
     }
 
     /// The last event that the index reflects.
@@ -75,55 +107,56 @@ impl Applier {
         self.applied.clone()
     }
 
-    /// Applies a batch that was committed after event `before`.
+    /// Applies what a batch changed, unless that was read from the log meanwhile. Nothing of it can fail.
     ///
     /// # Errors
-    /// See [`ApplyError`]. The index is then behind, and nothing may be answered from it until this succeeds.
-    pub async fn batch(&mut self, before: Seq, last: Seq, changed: &Changed) -> Result<(), ApplyError> {
-        if self.applied() != before {
-            return self.catch_up(last).await;
+    /// [`ApplyError::OutOfOrder`]: the log was not followed before the batch was decided.
+    pub fn batch(&mut self, committed: &Committed) -> Result<(), ApplyError> {
+        let (applied, before) = (self.applied(), committed.before);
+        if applied >= committed.last {
+            return Ok(());
         }
-        self.put_changed(changed).await?;
-        self.applied.store(last, Ordering::Release);
+        if applied != before {
+            return Err(ApplyError::OutOfOrder { before, applied });
+        }
+        self.put(&committed.changed);
+        self.applied.store(committed.last, Ordering::Release);
         Ok(())
     }
 
-    async fn put_changed(&self, changed: &Changed) -> Result<(), ApplyError> {
+    fn put(&self, changed: &Changed) {
         let (state, from) = (&changed.state, changed.from);
         for organization in state.organizations.values().filter(|o| o.seq >= from) {
             self.index.put_organization(organization);
         }
-        let users: Vec<_> = state.users.values().filter(|u| u.seq >= from).collect();
-        if !users.is_empty() {
-            let mut connection = self.pool.acquire().await?;
-            let ids: Vec<Uuid> = users.iter().map(|user| user.email.id.0).collect();
-            let texts = load::texts(&mut connection, &ids).await?;
-            for user in users {
-                self.index.put_user(user, texts.get(&user.email.id.0).map_or("", String::as_str));
-            }
+        for user in state.users.values().filter(|u| u.seq >= from) {
+            let email = changed.emails.get(&user.email.id.0);
+            self.index.put_user(user, email.map_or("", String::as_str));
         }
         state.gateways.values().filter(|g| g.seq >= from).for_each(|gateway| self.index.put_gateway(gateway));
         state.tokens.values().filter(|t| t.seq >= from).for_each(|token| self.index.put_token(token));
-        Ok(())
     }
 
-    /// Reads from the log what was not applied yet, up to its end, which must be `at_least`.
+    /// Follows the log up to its end, which was just read on the same connection. Entities are read as they are now,
+    /// so some may be newer than the event that the index is then said to reflect; what has ended stays so.
     ///
     /// # Errors
-    /// See [`ApplyError`].
-    pub async fn catch_up(&mut self, at_least: Seq) -> Result<(), ApplyError> {
-        let mut connection = self.pool.acquire().await?;
-        let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let (head, applied) = (read::head(&mut snapshot).await?, self.applied());
-        if head < applied || head < at_least {
-            return Err(ApplyError::Behind { head, applied: applied.max(at_least) });
+    /// See [`ApplyError`]. The index is then behind, and nothing may be answered from it until this succeeds.
+    pub async fn follow(&mut self, connection: &mut PgConnection, head: &Head) -> Result<(), ApplyError> {
+        while self.applied() < head.seq {
+            let until = head.seq.min(self.applied() + STRETCH);
+            let read = tokio::time::timeout(ANSWER, self.stretch(connection, until)).await;
+            read.unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()))?;
+            self.applied.store(until, Ordering::Release);
         }
-        let events = read::range(&mut snapshot, applied, head).await?;
+        let (head, applied) = (head.seq, self.applied());
+        if head < applied { Err(ApplyError::Behind { head, applied }) } else { Ok(()) }
+    }
+
+    async fn stretch(&mut self, connection: &mut PgConnection, until: Seq) -> Result<(), ApplyError> {
+        let events = read::range(connection, self.applied(), until).await?;
         let touched = Touched::by(events.iter().map(|event| &event.event));
-        touched.load(&mut snapshot, &self.index).await?;
-        snapshot.rollback().await?;
-        self.applied.store(head, Ordering::Release);
-        Ok(())
+        touched.load(connection, &self.index).await
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) async fn commit(service: &Service, commands: &[Command]) -> Vec<Resul
         limits: Limits::default(),
         faults: None,
     };
-    batch::run(&mut connection, &input).await.unwrap().replies
+    batch::run(&mut connection, &input, None).await.unwrap().replies
 }
 
 /// A command that makes a member.
