@@ -16,6 +16,7 @@ use counterfoil_domain::fold::fold;
 use counterfoil_domain::gateway::Gateway;
 use counterfoil_domain::ids::{OrganizationId, Seq, TokenId};
 use counterfoil_domain::names::Names;
+use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::state::{self, State};
 use counterfoil_domain::timestamp::Timestamp;
@@ -46,6 +47,8 @@ pub struct Committed {
     pub before: Seq,
     /// The head now.
     pub last: Seq,
+    /// Its chain value.
+    pub chain: Digest,
     /// The entities that changed, in their last state.
     pub changed: Changed,
     /// One answer a command, in order.
@@ -160,14 +163,14 @@ async fn attempt(
     }
     let replies = replies.into_iter().map(|reply| reply.map(|r| r.resolve(&state))).collect();
     batch.store(connection, &state, &held).await?;
-    let (last, from) = (state.head, head.seq + 1);
+    let (last, chain, from) = (state.head, batch.head.chain, head.seq + 1);
     let records = batch.entries.into_iter().map(|entry| entry.record).collect();
     let users = state.users.values().filter(|user| user.seq >= from);
     let emails: Vec<Uuid> = users.map(|user| user.email.id.0).collect();
     let emails = in_time(load::texts(connection, &emails)).await?;
     let changed = Changed { state, from, emails };
-    let committed =
-        Committed { before: head.seq, last, changed, replies, clock_trusted: clock.trusted, records };
+    let (before, clock_trusted) = (head.seq, clock.trusted);
+    let committed = Committed { before, last, chain, changed, replies, clock_trusted, records };
     commit(connection, input, committed).await
 }
 

@@ -7,12 +7,13 @@
 
 use super::digest_index::DigestIndex;
 use super::tables::{LoadError, load, rows, standing};
-use crate::event_log::append::Head;
+use crate::event_log::append::{self, Head};
 use crate::event_log::batch::{Changed, Committed};
 use crate::event_log::failure::connection_is_gone;
 use crate::event_log::read::{self, ReadError};
 use counterfoil_domain::event::Event;
 use counterfoil_domain::ids::Seq;
+use counterfoil_domain::plaintext::Digest;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -30,6 +31,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub struct Applier {
     index: Arc<DigestIndex>,
     applied: Arc<AtomicU64>,
+    /// The chain value of the last applied event: what a restored log of any length has not got there.
+    chain: Digest,
 }
 
 /// Why the index could not be brought up to the log.
@@ -41,11 +44,11 @@ pub enum ApplyError {
     /// The log.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The log ends before what was applied: it was restored from an older copy.
+    /// The log does not hold what was applied.
     #[error(
-        "the log ends at {head}, but {applied} was applied: was the database restored from an older backup?"
+        "the log, which ends at event {head}, is not the one whose event {applied} was applied: was the database restored from a backup, or its log edited?"
     )]
-    Behind {
+    AnotherLog {
         /// The log's end.
         head: Seq,
         /// What was applied.
@@ -91,10 +94,10 @@ impl Applier {
     /// See [`ApplyError`].
     pub async fn load(connection: &mut PgConnection, index: Arc<DigestIndex>) -> Result<Self, ApplyError> {
         let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let head = read::head(&mut snapshot).await?;
+        let head = append::head(&mut snapshot).await?;
         load_all(&mut snapshot, &index).await?;
         snapshot.rollback().await?;
-        Ok(Self { index, applied: Arc::new(AtomicU64::new(head)) })
+        Ok(Self { index, applied: Arc::new(AtomicU64::new(head.seq)), chain: head.chain })
     }
 
     /// The last event that the index reflects.
@@ -120,8 +123,13 @@ impl Applier {
             return Err(ApplyError::OutOfOrder { before, applied });
         }
         self.put(&committed.changed);
-        self.applied.store(committed.last, Ordering::Release);
+        self.reach(committed.last, committed.chain);
         Ok(())
+    }
+
+    fn reach(&mut self, last: Seq, chain: Digest) {
+        self.chain = chain;
+        self.applied.store(last, Ordering::Release);
     }
 
     fn put(&self, changed: &Changed) {
@@ -137,7 +145,8 @@ impl Applier {
         state.tokens.values().filter(|t| t.seq >= from).for_each(|token| self.index.put_token(token));
     }
 
-    /// Follows the log up to its end, which was just read on the same connection. Entities are read as they are now,
+    /// Follows the log up to its end, which was just read on the same connection, and sees that it is the log that was
+    /// applied. Entities are read as they are now,
     /// so some may be newer than the event that the index is then said to reflect; what has ended stays so.
     ///
     /// # Errors
@@ -146,17 +155,22 @@ impl Applier {
         while self.applied() < head.seq {
             let until = head.seq.min(self.applied() + STRETCH);
             let read = tokio::time::timeout(ANSWER, self.stretch(connection, until)).await;
-            read.unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()))?;
-            self.applied.store(until, Ordering::Release);
+            let chain = read.unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()))?;
+            self.reach(until, chain);
         }
-        let (head, applied) = (head.seq, self.applied());
-        if head < applied { Err(ApplyError::Behind { head, applied }) } else { Ok(()) }
+        let applied = self.applied();
+        if head.seq < applied || head.chain != self.chain {
+            return Err(ApplyError::AnotherLog { head: head.seq, applied });
+        }
+        Ok(())
     }
 
-    async fn stretch(&mut self, connection: &mut PgConnection, until: Seq) -> Result<(), ApplyError> {
-        let events = read::range(connection, self.applied(), until).await?;
+    /// Puts what the next events touched, and says what the last one's chain value is.
+    async fn stretch(&self, connection: &mut PgConnection, until: Seq) -> Result<Digest, ApplyError> {
+        let (events, chain) = read::range(connection, self.applied(), self.chain, until).await?;
         let touched = Touched::by(events.iter().map(|event| &event.event));
-        touched.load(connection, &self.index).await
+        touched.load(connection, &self.index).await?;
+        Ok(chain)
     }
 }
 
