@@ -12,6 +12,7 @@ use crate::event_log::failure::BatchError;
 use crate::event_log::session::{Session, SessionError, Steady};
 use crate::event_log::writer::WriteError;
 use crate::ops::drain::Stage;
+use crate::ops::recurring::Recurring;
 use crate::passwords::Password;
 use crate::postgres::connect::Database;
 use crate::read_model::people;
@@ -53,9 +54,12 @@ enum Outcome {
 
 /// Carries out requests of the command line until the service is about to stop.
 pub async fn serve(app: App) {
+    let mut failures = Recurring::new();
     loop {
-        if let Err(error) = carry_out(&app).await {
-            tracing::warn!(%error, "the command line's requests could not be read");
+        if let Err(error) = carry_out(&app).await
+            && let Some(untold) = failures.failed((), Instant::now())
+        {
+            tracing::warn!(%error, untold, "the command line's requests could not be read");
         }
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
@@ -79,7 +83,7 @@ async fn carry_out(app: &App) -> Result<(), sqlx::Error> {
                         Outcome::Refused(refusal.to_string())
                     }
                     // It stays, and is tried again.
-                    Err(WriteError::Unavailable) => continue,
+                    Err(WriteError::NotNow(_)) => continue,
                     Err(error) => Outcome::Refused(error.to_string()),
                 }
             }

@@ -47,11 +47,14 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     let (listener, starting) = (Arc::new(listener), Starting::default());
     let mut answering = JoinSet::new();
     answering.spawn(starting.clone().serve(listener.clone()));
+    let at = starting.clone();
     let tell = move |sentence: &str| {
         starting.note(sentence);
         say(sentence);
     };
     with_database_until(config, &tell, async |database| {
+        // What the database was waited for is over; what is left is the index.
+        at.note("");
         let (app, mut writer) = tokio::select! {
             started = App::start(config, database, Clock::system(), None, &tell) => started?,
             stopped = or_signalled() => stopped?,

@@ -3,9 +3,23 @@
 use super::batch::Committed;
 use super::session::SessionError;
 use crate::read_model::applier::ApplyError;
+use crate::read_model::freshness::Doubt;
 use crate::read_model::tables::LoadError;
 use counterfoil_domain::fold::FoldError;
 use std::error::Error;
+
+/// Why a command was not done, or may not have been, though nothing is wrong with it: it may be asked for again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotNow {
+    /// Nothing was done: this node can prove nothing, so it writes nothing.
+    InDoubt(Doubt),
+    /// Nothing was done: the database has no room, or other trouble of its own.
+    NotStored,
+    /// Nothing was done: too many commands wait.
+    TooMany,
+    /// It may have been done, or may still be: the database did not say in time.
+    Unknown,
+}
 
 /// Why a batch was not committed, or may not have been.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +44,29 @@ pub enum BatchError {
         /// What the log holds if it was committed.
         committed: Box<Committed>,
     },
+}
+
+impl BatchError {
+    /// What it means for the callers, where it is no command's fault.
+    pub fn not_now(&self) -> NotNow {
+        match self {
+            Self::NoSession(error) => NotNow::InDoubt(error.doubt()),
+            Self::Behind(error) => NotNow::InDoubt(error.doubt()),
+            Self::Definite(_) => NotNow::NotStored,
+            Self::Lost(error) => NotNow::InDoubt(doubt(error)),
+            Self::Unknown { .. } => NotNow::Unknown,
+        }
+    }
+}
+
+/// What an error that ended a session says of the database.
+pub fn doubt(error: &sqlx::Error) -> Doubt {
+    match error {
+        sqlx::Error::Database(error) if error.code().is_some_and(|code| code.starts_with("57P")) => {
+            Doubt::Recovering
+        }
+        _ => Doubt::Unreachable,
+    }
 }
 
 impl From<LoadError> for BatchError {

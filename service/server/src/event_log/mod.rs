@@ -15,6 +15,7 @@ pub mod append;
 pub mod batch;
 pub mod failure;
 pub mod feed;
+mod node;
 mod queue;
 pub mod read;
 pub mod replay;

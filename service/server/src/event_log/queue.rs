@@ -1,6 +1,7 @@
 //! What waits for the writer: what goes first, and what has waited for too long.
 
 use super::batch::Reply;
+use super::failure::NotNow;
 use super::writer::{Idempotency, WriteError};
 use counterfoil_domain::command::Command;
 use std::collections::VecDeque;
@@ -89,9 +90,9 @@ impl Queue {
     }
 
     /// Answers everybody who waits: nothing of it will be done.
-    pub(super) fn turn_away(&mut self, error: &WriteError) {
+    pub(super) fn turn_away(&mut self, why: NotNow) {
         self.take_all();
-        fail(self.waiting.drain(..), error);
+        fail(self.waiting.drain(..), &WriteError::NotNow(why));
     }
 }
 

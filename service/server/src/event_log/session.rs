@@ -2,11 +2,11 @@
 
 use super::append::{self, Head};
 use super::read::records;
-use super::{APPEND_LOCK, SERVING_LOCK};
+use super::{APPEND_LOCK, SERVING_LOCK, failure};
 use crate::clock::Clock;
 use crate::postgres::settings::for_writer;
 use crate::read_model::applier::{Applier, ApplyError};
-use crate::read_model::freshness::FENCE;
+use crate::read_model::freshness::{Doubt, FENCE};
 use counterfoil_domain::ids::Seq;
 use counterfoil_domain::timestamp::Timestamp;
 use sqlx::postgres::PgConnectOptions;
@@ -38,6 +38,17 @@ pub enum SessionError {
     Behind(#[source] ApplyError),
 }
 
+impl SessionError {
+    /// What it says of this node.
+    pub fn doubt(&self) -> Doubt {
+        match self {
+            Self::Database(error) => failure::doubt(error),
+            Self::AnotherServes => Doubt::AnotherServes,
+            Self::Behind(error) => error.doubt(),
+        }
+    }
+}
+
 impl From<ApplyError> for SessionError {
     fn from(error: ApplyError) -> Self {
         match error.into_lost() {
@@ -49,7 +60,7 @@ impl From<ApplyError> for SessionError {
 
 /// Connects, within bounds: a server that hangs must not keep the writer from trying again.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
-    let answer = tokio::time::timeout(Duration::from_secs(5), for_writer(options).connect()).await;
+    let answer = tokio::time::timeout(Duration::from_secs(3), for_writer(options).connect()).await;
     answer.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
 }
 
@@ -126,7 +137,7 @@ impl Session {
     async fn end(&self, options: &PgConnectOptions) -> Result<(), SessionError> {
         let mut connection = connect(options).await?;
         sqlx::query("SET ROLE NONE").execute(&mut connection).await?;
-        let sql = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2";
+        let sql = "SELECT pg_terminate_backend(pid, 3000) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2";
         sqlx::query(sql).bind(self.backend.0).bind(self.backend.1).fetch_all(&mut connection).await?;
         connection.close().await?;
         Ok(())
@@ -177,7 +188,7 @@ impl Session {
 }
 
 /// How long the database may take over anything here: a connection that went silent is lost.
-const ANSWER: Duration = Duration::from_secs(8);
+const ANSWER: Duration = Duration::from_secs(5);
 
 async fn in_time<T>(work: impl Future<Output = Result<T, SessionError>>) -> Result<T, SessionError> {
     let answer = tokio::time::timeout(ANSWER, work).await;

@@ -150,7 +150,7 @@ async fn by_cookie(parts: &Parts, app: &App) -> Result<Caller, Problem> {
 fn by_token(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> {
     let (fresh, now) = (app.is_fresh(), app.clock.now());
     let Some(found) = app.index.find(&Digest::of(secret), now) else {
-        return Err(if fresh { Problem::unauthenticated() } else { Problem::unavailable() });
+        return Err(if fresh { Problem::unauthenticated() } else { in_doubt(app) });
     };
     if found.has_ended {
         app.note_ended_use(found.token, None, now);
@@ -168,7 +168,7 @@ fn by_token(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> 
         None => return Err(Problem::unauthenticated()),
     };
     if !fresh {
-        return Err(Problem::unavailable());
+        return Err(in_doubt(app));
     }
     admit(parts, app, "token", found.token.0)?;
     Ok(Caller {
@@ -184,12 +184,16 @@ fn by_token(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> 
     })
 }
 
+fn in_doubt(app: &App) -> Problem {
+    Problem::in_doubt(app.freshness.doubt())
+}
+
 async fn by_session(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> {
     let found = sessions::find(&app.pool, &Digest::of(secret)).await?;
     let session = found.filter(|session| app.clock.now() < session.expires_at);
     let session = session.ok_or_else(Problem::unauthenticated)?;
     if !app.is_fresh() {
-        return Err(Problem::unavailable());
+        return Err(in_doubt(app));
     }
     let organization = organization(parts)?.unwrap_or(session.home);
     let role = match app.index.role(session.user, organization, Seq::MAX) {

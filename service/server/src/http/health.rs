@@ -28,7 +28,7 @@ pub async fn livez() -> &'static str {
 /// It may while the index is loaded and known to be fresh, the clocks agree, and the service is not about to stop.
 ///
 /// # Errors
-/// 503 otherwise.
+/// 503 otherwise: the problem's type says which of these is not so, and its detail what to do.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -40,7 +40,7 @@ pub async fn livez() -> &'static str {
 pub async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
     match () {
         () if app.drain.is_leaving() => Err(Problem::leaving()),
-        () if !app.is_fresh() => Err(Problem::unavailable()),
+        () if !app.is_fresh() => Err(Problem::in_doubt(app.freshness.doubt())),
         () if !app.freshness.clocks_agree() => Err(Refusal::ClockUntrusted.into()),
         () => Ok("ok\n"),
     }

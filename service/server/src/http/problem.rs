@@ -1,11 +1,12 @@
-//! Refusals as answers: every status code is chosen in this file.
+//! Refusals as answers: every status code is chosen here. Those of 503 have a file of their own.
 //!
 //! RFC 9457 problem documents; `type` is stable and relative to the public URL. Nothing of a request is repeated in
 //! one, for what was sent may be a secret in the wrong place.
 
+pub(super) mod unavailable;
+
 use crate::event_log::batch::Refused;
 use crate::event_log::writer::WriteError;
-use crate::passwords::PasswordError;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use counterfoil_domain::refusal::Refusal;
@@ -129,45 +130,6 @@ impl Problem {
         .at("method")
     }
 
-    /// 503: it cannot be decided now.
-    pub fn unavailable() -> Self {
-        let detail = "The service cannot reach its database, or is starting. Try again in a moment.";
-        let mut problem = Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "The service cannot answer now",
-            detail,
-        );
-        problem.retry_after = Some(1);
-        problem
-    }
-
-    /// 503: nothing can be answered yet.
-    pub fn starting(detail: &'static str) -> Self {
-        let mut problem =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "The service is starting", detail);
-        problem.retry_after = Some(1);
-        problem
-    }
-
-    /// 503: there is too much to do.
-    pub fn overloaded() -> Self {
-        let detail = "There are too many requests or connections at once. Try again in a moment.";
-        let mut problem =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "The service is overloaded", detail);
-        problem.retry_after = Some(1);
-        problem
-    }
-
-    /// 503: the service is about to stop.
-    pub fn leaving() -> Self {
-        let detail = "The service is about to stop. Another node, or this one after its restart, answers.";
-        let mut problem =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, "leaving", "The service is about to stop", detail);
-        problem.retry_after = Some(1);
-        problem
-    }
-
     /// 429: too often. Whole seconds, rounded up.
     pub fn too_many(wait: Duration) -> Self {
         let mut problem = Self::new(
@@ -212,7 +174,7 @@ impl Problem {
             StatusCode::PAYLOAD_TOO_LARGE => crate::http::body::BodyError::TooLarge.into(),
             StatusCode::REQUEST_TIMEOUT => crate::http::body::BodyError::Timeout.into(),
             StatusCode::UNAUTHORIZED => Self::unauthenticated(),
-            StatusCode::SERVICE_UNAVAILABLE => Self::unavailable(),
+            StatusCode::SERVICE_UNAVAILABLE => Self::overloaded(),
             status if status.is_server_error() => Self::internal(),
             _ => Self::malformed("request", "Its path, a parameter or a header cannot be understood."),
         }
@@ -286,7 +248,7 @@ impl Problem {
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             "The service failed",
-            "The failure was logged under this answer's request id.",
+            "The failure is in the service's log, and so is the request, under this answer's request id.",
         )
     }
 }
@@ -341,13 +303,7 @@ impl From<Refusal> for Problem {
                     .at("current_password")
             }
             Refusal::UnknownEnvironment => Self::invalid("environment_id", detail),
-            Refusal::ClockUntrusted => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "clocks-disagree",
-                "The clocks cannot be trusted now",
-                "The clocks of the service, of its database and of the log disagree, or one has jumped. Until they \
-                 agree, tokens can be ended and narrowed, and nothing else.",
-            ),
+            Refusal::ClockUntrusted => Self::clocks_disagree(),
         }
     }
 }
@@ -363,37 +319,8 @@ impl From<WriteError> for Problem {
                 "Use a new key for a new request.",
             )
             .at("Idempotency-Key"),
-            WriteError::Unavailable => Self::unavailable(),
+            WriteError::NotNow(why) => why.into(),
             WriteError::Internal => Self::internal(),
-        }
-    }
-}
-
-impl From<PasswordError> for Problem {
-    fn from(error: PasswordError) -> Self {
-        match error {
-            PasswordError::Busy => Self::unavailable(),
-            PasswordError::Failed => {
-                tracing::error!(%error, "a password was neither checked nor hashed");
-                Self::internal()
-            }
-        }
-    }
-}
-
-impl From<sqlx::Error> for Problem {
-    fn from(error: sqlx::Error) -> Self {
-        tracing::error!(%error, "a read failed");
-        Self::unavailable()
-    }
-}
-
-impl From<crate::read_model::tables::LoadError> for Problem {
-    fn from(error: crate::read_model::tables::LoadError) -> Self {
-        tracing::error!(%error, "a read failed");
-        match error {
-            crate::read_model::tables::LoadError::Database(_) => Self::unavailable(),
-            crate::read_model::tables::LoadError::Unreadable(_) => Self::internal(),
         }
     }
 }

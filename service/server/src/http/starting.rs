@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -21,24 +21,36 @@ const CONNECTIONS: usize = 64;
 /// How long one may take, with its one request.
 const TIME: Duration = Duration::from_secs(5);
 
+/// What the start waits for, by words of the sentence that tells people, and what strangers are told of it: such
+/// sentences name directories.
+const WAITS: [(&str, &str); 4] = [
+    ("recovering", "The database is recovering from a crash. Ask again in a moment."),
+    ("does not answer", "The database does not answer yet. Ask again in a moment."),
+    ("no free connection", "The database has no free connection. Ask again in a moment."),
+    (
+        "another `counterfoil serve`",
+        "Another service still works on this database, and only one answers at a time. Ask again in a moment.",
+    ),
+];
+
 /// What the start waits for. Written by whoever starts the service, from what it tells people.
 #[derive(Clone, Default)]
 pub struct Starting {
-    recovering: Arc<AtomicBool>,
+    /// A place in [`WAITS`], after zero for nothing in particular.
+    at: Arc<AtomicUsize>,
 }
 
 impl Starting {
-    /// Notes what the start is at. Strangers are told no more of it than whether the database recovers: such sentences name
-    /// directories.
+    /// Notes what the start is at.
     pub fn note(&self, sentence: &str) {
-        self.recovering.store(sentence.contains("recovering"), Ordering::Relaxed);
+        let at = WAITS.iter().position(|(words, _)| sentence.contains(words));
+        self.at.store(at.map_or(0, |place| place + 1), Ordering::Relaxed);
     }
 
     fn detail(&self) -> &'static str {
-        match self.recovering.load(Ordering::Relaxed) {
-            true => "The database is recovering from a crash. Try again in a moment.",
-            false => "The service is starting. Try again in a moment.",
-        }
+        let at = self.at.load(Ordering::Relaxed).checked_sub(1);
+        let told = at.and_then(|place| WAITS.get(place)).map(|(_, told)| *told);
+        told.unwrap_or("The service is starting. Ask again in a moment.")
     }
 
     /// Answers until it is dropped: that the process lives, and that everything else has to wait.

@@ -4,4 +4,5 @@ pub mod doctor;
 pub mod drain;
 pub mod metrics;
 pub mod rates;
+pub mod recurring;
 pub mod telemetry;

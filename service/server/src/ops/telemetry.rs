@@ -14,8 +14,9 @@ tokio::task_local! {
 /// # Errors
 /// If the configured level is none.
 pub fn start(log: &Log) -> Result<(), String> {
-    // PostgreSQL's notices, such as "already exists, skipping", say nothing to an operator who did not ask for them.
-    let level = format!("sqlx::postgres::notice=warn,{}", log.level);
+    // PostgreSQL's notices, such as "already exists, skipping", say nothing to an operator who did not ask for them; and
+    // of an outage the driver's pool would tell a line for each connection and each request.
+    let level = format!("sqlx::postgres::notice=warn,sqlx::pool=error,sqlx_core::pool=error,{}", log.level);
     let filter = EnvFilter::try_new(level).map_err(|error| format!("log.level is wrong: {error}"))?;
     // Where standard error is closed, a complaint about that would go there too, and panic.
     let logs = tracing_subscriber::fmt().log_internal_errors(false);

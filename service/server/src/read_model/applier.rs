@@ -6,6 +6,7 @@
 //! proved. Every answer waits for it: whoever is told of a success can introspect and see it.
 
 use super::digest_index::DigestIndex;
+use super::freshness::Doubt;
 use super::tables::{LoadError, load, rows, standing};
 use crate::event_log::append::{self, Head};
 use crate::event_log::batch::{Changed, Committed};
@@ -65,6 +66,14 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
+    /// What it says of this node, where the connection is not gone.
+    pub fn doubt(&self) -> Doubt {
+        match self {
+            Self::AnotherLog { .. } | Self::Read(ReadError::Chain { .. }) => Doubt::AnotherLog,
+            _ => Doubt::Behind,
+        }
+    }
+
     /// The driver's error, if it means that the connection is gone.
     ///
     /// # Errors

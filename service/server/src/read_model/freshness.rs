@@ -1,7 +1,7 @@
 //! Whether this node may answer "active": only for a second after it last proved that it holds the serving lock and
-//! has applied everything that was committed.
+//! has applied everything that was committed. Where it may not, it says why.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long a proof is good for, from the moment before it was asked for.
@@ -10,23 +10,62 @@ pub const GOOD_FOR: Duration = Duration::from_secs(1);
 /// by a proof of its own.
 pub const FENCE: Duration = Duration::from_millis(1100);
 
+/// Why nothing can be called active, and nothing written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// Nothing has been proved yet.
+    Starting,
+    /// The database does not answer.
+    Unreachable,
+    /// The database says that it starts, recovers or stops.
+    Recovering,
+    /// Another service holds the serving lock.
+    AnotherServes,
+    /// The database answers, and the index cannot be brought up to the log.
+    Behind,
+    /// The log is not the one that was applied.
+    AnotherLog,
+}
+
+impl Doubt {
+    const ALL: [Self; 6] = [
+        Self::Starting,
+        Self::Unreachable,
+        Self::Recovering,
+        Self::AnotherServes,
+        Self::Behind,
+        Self::AnotherLog,
+    ];
+}
+
 /// The time until which "active" may be answered, on the clock that goes on while a machine sleeps.
 #[derive(Default)]
 pub struct Freshness {
     until_nanos: AtomicU64,
+    /// A place in [`Doubt::ALL`]: why there will be no proof, or why there was none when the last one has run out.
+    doubt: AtomicU8,
     /// Whether the clocks contradict each other: then only what narrows is written.
     clocks_disagree: AtomicBool,
 }
 
 impl Freshness {
-    /// A proof that was asked for at `sent` (time since boot) has succeeded.
+    /// A proof that was asked for at `sent` (time since boot) has succeeded. If no other follows it, that is because
+    /// the database does not answer.
     pub fn proved(&self, sent: Duration) {
+        self.doubt.store(Doubt::Unreachable as u8, Ordering::Relaxed);
         self.until_nanos.fetch_max((sent + GOOD_FOR).as_nanos() as u64, Ordering::Release);
     }
 
-    /// The serving lock was lost, or may have been: nothing is fresh until the next proof.
-    pub fn lost(&self) {
+    /// The serving lock was lost, or may have been, or the index is behind: nothing is fresh until the next proof.
+    pub fn lost(&self, doubt: Doubt) {
+        self.doubt.store(doubt as u8, Ordering::Relaxed);
         self.until_nanos.store(0, Ordering::Release);
+    }
+
+    /// Why nothing is fresh, where [`Self::holds`] says so.
+    pub fn doubt(&self) -> Doubt {
+        let place = usize::from(self.doubt.load(Ordering::Relaxed));
+        Doubt::ALL.get(place).copied().unwrap_or(Doubt::Starting)
     }
 
     /// Notes what the writer found of the clocks. True if that is news.

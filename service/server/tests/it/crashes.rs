@@ -47,15 +47,6 @@ async fn check_the_log(data_dir: &Path) {
     connection.close().await.unwrap();
 }
 
-/// Waits until the load got through some more.
-async fn some_more(ledger: &Ledger) {
-    let (before, since) = (ledger.done(), Instant::now());
-    while ledger.done() < before + 20 {
-        assert!(since.elapsed() < Duration::from_secs(60), "nothing gets through any more");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// How a round breaks the database.
 #[derive(Clone, Copy)]
 enum Blow {
@@ -109,12 +100,12 @@ async fn a_killed_postgres_loses_nothing_and_comes_back() {
     let (base, ledger) = (program.base().to_string(), Arc::new(Ledger::default()));
     for round in 0..rounds(10, 100) {
         let load = Load::start(&people, &base, &ledger, false);
-        some_more(&ledger).await;
+        ledger.some_more().await;
         // Not always at the same step of a batch.
         tokio::time::sleep(Duration::from_millis((round as u64 * 7) % 50)).await;
         let blow = [Blow::Postmaster, Blow::WritersBackend, Blow::Postmaster, Blow::AnyBackend][round % 4];
         strike(scratch.path().to_path_buf(), blow).await;
-        some_more(&ledger).await;
+        ledger.some_more().await;
         load.stop().await;
         ledger.check(&people, &base).await;
         ledger.tidy(&people, &base).await;
@@ -131,7 +122,7 @@ async fn active_is_answered_again_soon_after_postgres_accepts_connections() {
     let people = People::made_by(command(scratch.path(), &INIT), program.base()).await;
     let ledger = Arc::new(Ledger::default());
     let load = Load::start(&people, program.base(), &ledger, false);
-    some_more(&ledger).await;
+    ledger.some_more().await;
     load.stop().await;
     let witness = ledger.any_standing().unwrap();
     people.until_active(program.base(), &witness).await;
@@ -156,7 +147,7 @@ async fn a_killed_service_loses_nothing_and_comes_back() {
     let ledger = Arc::new(Ledger::default());
     for round in 0..rounds(10, 100) {
         let load = Load::start(&people, program.base(), &ledger, true);
-        some_more(&ledger).await;
+        ledger.some_more().await;
         tokio::time::sleep(Duration::from_millis((round as u64 * 7) % 50)).await;
         program.kill();
         load.stop().await;

@@ -45,22 +45,6 @@ fn path(token: &Value) -> String {
     format!("/v1/user/tokens/{}", text(token, "id"))
 }
 
-/// What a gateway is told, or `None` for "not now".
-async fn is_active(service: &Service, plaintext: &str) -> Option<bool> {
-    let gateway = &service.made.gateway;
-    let request = reqwest::Client::new().post(format!("{}/oauth2/introspect", service.base()));
-    let request = request.basic_auth(&gateway.client_id, Some(&gateway.client_secret));
-    let form = request.header("content-type", "application/x-www-form-urlencoded");
-    let response = form.body(format!("token={plaintext}")).send().await.unwrap();
-    match response.status() {
-        StatusCode::OK => response.json::<Value>().await.unwrap()["active"].as_bool(),
-        status => {
-            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-            None
-        }
-    }
-}
-
 /// Calls again until it is not answered "not now".
 async fn insist(
     service: &Service,
@@ -154,19 +138,19 @@ async fn broken_once(
         "{key}"
     );
     if revoke.0.is_success() {
-        assert_ne!(is_active(&service, &text(&doomed, "plaintext")).await, Some(true), "{key}");
+        assert_ne!(service.is_active(&text(&doomed, "plaintext")).await, Some(true), "{key}");
     }
 
     service = service.restart().await;
     if revoke.0.is_success() {
-        assert_eq!(is_active(&service, &text(&doomed, "plaintext")).await, Some(false), "{key}");
+        assert_eq!(service.is_active(&text(&doomed, "plaintext")).await, Some(false), "{key}");
     }
     let again = insist(&service, Method::POST, "/v1/user/tokens", Some(&key), Some(json!({}))).await;
     assert!(again.0 == StatusCode::CREATED || again.1["plaintext"] == "not_repeated", "{key}: {again:?}");
     assert_eq!(again.0 == StatusCode::OK, issue.0.is_success(), "{key}");
     assert_eq!(service.events("token.issued").await, issued_before + 1, "{key}");
     assert_eq!(insist(&service, Method::DELETE, &doomed_path, None, None).await.0, StatusCode::NO_CONTENT);
-    assert_eq!(is_active(&service, &text(&doomed, "plaintext")).await, Some(false), "{key}");
+    assert_eq!(service.is_active(&text(&doomed, "plaintext")).await, Some(false), "{key}");
     whole(&service).await;
     for token in [narrowed, again.1] {
         insist(&service, Method::DELETE, &path(&token), None, None).await;
@@ -213,7 +197,7 @@ async fn a_revocation_cut_at_commit_and_asked_for_again_is_immediate() {
             assert_eq!(cut, expected);
             let again = insist(&service, Method::DELETE, &path(&token), key, None).await;
             assert_eq!(again.0, StatusCode::NO_CONTENT);
-            assert_ne!(is_active(&service, &plaintext).await, Some(true));
+            assert_ne!(service.is_active(&plaintext).await, Some(true));
             assert_eq!(events_about(&service, "token.revoked", &text(&token, "id")).await, 1);
         }
     }

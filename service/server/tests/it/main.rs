@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers included")]
 
 mod absences;
+mod applied;
 mod audit;
 mod canaries;
 mod clocks;
@@ -20,6 +21,7 @@ mod lists;
 mod oauth;
 mod operations;
 mod operator;
+mod outage;
 mod people;
 mod private_postgres;
 mod queue;

@@ -1,6 +1,6 @@
 //! Who asks: a gateway, by the header, by the form, or by both if they say the same.
 
-use super::error::{BAD_CLIENT, OauthError, UNAVAILABLE};
+use super::error::{BAD_CLIENT, OauthError, in_doubt};
 use super::form::{Form, decoded, is_encoded};
 use crate::app::{App, At};
 use crate::http::credentials::{Presented, presented};
@@ -81,7 +81,8 @@ fn named(id: &[u8]) -> Option<GatewayId> {
     std::str::from_utf8(id).ok().and_then(GatewayId::from_client_id)
 }
 
-/// Judges the credentials of one place, in whichever reading is right.
+/// Judges the credentials of one place, in whichever reading is right. Those that work are taken even while nothing is
+/// fresh: what is then answered to them is "inactive" at most, or is judged again by the writer.
 fn judge<'a>(
     app: &App,
     at: At,
@@ -96,13 +97,12 @@ fn judge<'a>(
         };
         meant = true;
         match app.index.client(id, &reading.secret, at.now) {
-            Ok(client) if at.fresh => return Ok(client),
-            Ok(_) => return Err(UNAVAILABLE),
+            Ok(client) => return Ok(client),
             Err(known) => held |= known,
         }
     }
     // A digest that is not held may have been issued elsewhere a moment ago.
-    Err(if held || !meant || at.fresh { BAD_CLIENT } else { UNAVAILABLE })
+    Err(if held || !meant || at.fresh { BAD_CLIENT } else { in_doubt(app) })
 }
 
 /// Judges the credentials of the header, if there are any.

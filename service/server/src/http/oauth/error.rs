@@ -1,6 +1,9 @@
 //! Errors of RFC 6749 section 5.2.
 
+use crate::app::App;
+use crate::event_log::failure::NotNow;
 use crate::http::problem::FailedAuthentication;
+use crate::http::problem::unavailable::detail;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -11,17 +14,21 @@ pub(crate) struct OauthError(pub(super) StatusCode, pub(super) &'static str, pub
 
 pub(super) const BAD_CLIENT: OauthError =
     OauthError(StatusCode::UNAUTHORIZED, "invalid_client", "the client's credentials are not valid");
-pub(super) const UNAVAILABLE: OauthError = OauthError(
-    StatusCode::SERVICE_UNAVAILABLE,
-    "temporarily_unavailable",
-    "this cannot be judged now; try again in a moment",
-);
-
 pub(super) const TOO_MANY: OauthError = OauthError(
     StatusCode::TOO_MANY_REQUESTS,
     "temporarily_unavailable",
     "there were too many requests; the header Retry-After says how long to wait",
 );
+
+/// 503, in a problem's words.
+pub(super) fn unavailable(detail: &'static str) -> OauthError {
+    OauthError(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", detail)
+}
+
+/// 503: nothing can be called active now.
+pub(super) fn in_doubt(app: &App) -> OauthError {
+    unavailable(detail(NotNow::InDoubt(app.freshness.doubt())))
+}
 
 pub(super) fn invalid(what: &'static str) -> OauthError {
     OauthError(StatusCode::BAD_REQUEST, "invalid_request", what)

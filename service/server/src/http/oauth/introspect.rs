@@ -1,7 +1,7 @@
 //! Introspection (RFC 7662).
 
 use super::client::{in_header, judge_header, with_form};
-use super::error::{BAD_CLIENT, OauthError, UNAVAILABLE, invalid, json};
+use super::error::{BAD_CLIENT, OauthError, in_doubt, invalid, json};
 use super::form::{Form, check_media_type, read};
 use crate::app::App;
 use crate::http::admission::Notes;
@@ -81,7 +81,7 @@ pub(crate) fn answer(app: &App, headers: &HeaderMap, form: &[u8]) -> Result<Answ
     let mut body = Vec::with_capacity(512);
     let found = app.index.introspect(&client, token, (at.now, at.fresh), &app.issuer, &mut body);
     match found {
-        Introspected::Unproven => return Err(UNAVAILABLE),
+        Introspected::Unproven => return Err(in_doubt(app)),
         Introspected::Active(used) => {
             app.note_use(used, Some(client.gateway), at.now);
             app.metrics.introspection(Outcome::Active);

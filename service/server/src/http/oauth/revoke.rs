@@ -1,13 +1,14 @@
 //! Revocation (RFC 7009).
 
 use super::client::{InHeader, in_header, judge_header, with_form};
-use super::error::{BAD_CLIENT, OauthError, TOO_MANY, UNAVAILABLE, invalid, json};
+use super::error::{BAD_CLIENT, OauthError, TOO_MANY, in_doubt, invalid, json, unavailable};
 use super::form::{Form, read};
 use crate::app::App;
 use crate::event_log::writer::WriteError;
 use crate::http::RequestId;
 use crate::http::admission::Notes;
 use crate::http::document::schemas::{RevokedDocument, TokenForm};
+use crate::http::problem::unavailable::detail;
 use crate::ops::metrics::Limited;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -54,11 +55,11 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
     }
     let digest = Digest::of(token);
     let Some(found) = app.index.find(&digest, app.clock.now()) else {
-        return if app.is_fresh() { Ok(json(StatusCode::OK, b"{}".to_vec())) } else { Err(UNAVAILABLE) };
+        return if app.is_fresh() { Ok(json(StatusCode::OK, b"{}".to_vec())) } else { Err(in_doubt(app)) };
     };
     if found.has_ended {
         // An earlier plaintext after its end ends nothing: whoever has one must not keep the writer busy.
-        return if app.is_fresh() { Ok(json(StatusCode::OK, b"{}".to_vec())) } else { Err(UNAVAILABLE) };
+        return if app.is_fresh() { Ok(json(StatusCode::OK, b"{}".to_vec())) } else { Err(in_doubt(app)) };
     }
     if client.is_none() {
         Notes::actor(&parts.extensions, "token", found.token.0);
@@ -75,7 +76,10 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
     match app.writer.write(command, None).await {
         Ok(_) => Ok(json(StatusCode::OK, b"{}".to_vec())),
         Err(WriteError::Refused(_)) => Err(BAD_CLIENT),
-        Err(WriteError::Unavailable | WriteError::Internal) => Err(UNAVAILABLE),
+        Err(WriteError::NotNow(why)) => Err(unavailable(detail(why))),
+        Err(WriteError::Internal) => {
+            Err(unavailable("the token could not be ended; the failure is in the service's log"))
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::event_log::read::head;
 use crate::http::caller::Caller;
 use crate::http::document::schemas::FeedPage;
 use crate::http::problem::Problem;
+use crate::http::problem::unavailable::read_failed;
 use crate::http::query::Query;
 use crate::ops::drain::Stage;
 use axum::body::Body;
@@ -235,7 +236,7 @@ fn lines(reading: Reading) -> impl futures_util::Stream<Item = Result<String, st
         // An empty stretch makes no chunk: an empty one would end the body's framing.
         while text.is_empty() && reading.more() && reading.left > 0 && !reading.is_draining() {
             let items = reading.next(CHUNK).await.map_err(|error| {
-                tracing::error!(%error, "the feed could not be read on");
+                read_failed("the feed could not be read on", &error);
                 std::io::Error::other("the feed could not be read on")
             })?;
             for item in &items {

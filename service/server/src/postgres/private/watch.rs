@@ -3,6 +3,7 @@
 use super::locks::Lock;
 use super::server::Server;
 use super::{GATE, log};
+use crate::ops::recurring::Recurring;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,15 +17,18 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) async fn watch(server: Arc<Server>, homes: Vec<PathBuf>) {
     let mut bounded = Instant::now();
     let mut pause = LOOK;
+    let mut troubles = Recurring::new();
     while !server.leaving.load(Ordering::Acquire) {
         sleep(pause.min(LOOK)).await;
         if server.running().is_some() {
             pause = LOOK;
         } else if bounded.elapsed() >= pause {
-            pause = match again(&server, &homes).await {
+            pause = match again(&server, &homes, &mut troubles).await {
                 Ok(()) => LOOK,
                 Err(error) => {
-                    tracing::error!(%error, "the private PostgreSQL is down");
+                    if let Some(untold) = troubles.failed("it cannot be started", Instant::now()) {
+                        tracing::error!(%error, untold, "the private PostgreSQL is down");
+                    }
                     (pause * 2).clamp(Duration::from_millis(500), Duration::from_secs(5))
                 }
             };
@@ -37,7 +41,11 @@ pub(crate) async fn watch(server: Arc<Server>, homes: Vec<PathBuf>) {
     }
 }
 
-async fn again(server: &Server, homes: &[PathBuf]) -> Result<(), super::PrivateError> {
+async fn again(
+    server: &Server,
+    homes: &[PathBuf],
+    troubles: &mut Recurring<&'static str>,
+) -> Result<(), super::PrivateError> {
     let say = |sentence: &str| tracing::warn!("{sentence}");
     let mut gates = Vec::new();
     for home in homes {
@@ -47,6 +55,8 @@ async fn again(server: &Server, homes: &[PathBuf]) -> Result<(), super::PrivateE
     if server.running().is_some() || server.leaving.load(Ordering::Acquire) {
         return Ok(());
     }
-    tracing::error!("the private PostgreSQL has ended; starting it again");
+    if let Some(untold) = troubles.failed("it has ended", Instant::now()) {
+        tracing::error!(untold, "the private PostgreSQL has ended; starting it again");
+    }
     server.start(&say).await
 }

@@ -101,6 +101,15 @@ impl Ledger {
         *self.done.lock().unwrap()
     }
 
+    /// Waits until the load got through some more.
+    pub(crate) async fn some_more(&self) {
+        let (before, since) = (self.done(), Instant::now());
+        while self.done() < before + 20 {
+            assert!(since.elapsed() < Duration::from_secs(60), "nothing gets through any more");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Every acknowledged issue is active, every acknowledged revoke is not, and nothing else went wrong.
     pub(crate) async fn check(&self, people: &People, base: &str) {
         let standing: Vec<_> = self.standing.lock().unwrap().clone().into_iter().collect();

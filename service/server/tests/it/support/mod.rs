@@ -8,9 +8,10 @@ pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod raw;
 mod scratch;
+pub(crate) mod tap;
 
 pub(crate) use everything::everything;
-pub(crate) use scratch::Scratch;
+pub(crate) use scratch::{Frozen, Scratch};
 
 use counterfoil::app::App;
 use counterfoil::clock::Clock;
@@ -24,6 +25,7 @@ use counterfoil::ops::drain::{Drain, Stage};
 use counterfoil::postgres::connect::Database;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use tap::Tap;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -47,7 +49,7 @@ pub(crate) struct Service {
     config: Config,
     clock: Clock,
     faults: Option<Faults>,
-    _directory: Scratch,
+    directory: Scratch,
 }
 
 /// What `serve` runs, until the next restart.
@@ -117,20 +119,44 @@ impl Service {
     ) -> Self {
         let directory = Scratch::new();
         let database = Database::open(None, directory.path(), &|_| {}).await.unwrap();
+        Self::start_there(directory, database, config, clock, faults, change_edge).await
+    }
+
+    /// Starts one whose connections to PostgreSQL pass a line that can fall silent.
+    pub(crate) async fn start_behind_a_tap() -> (Self, Tap) {
+        let mut config = Config::default();
+        config.drain.notice_ms = 0;
+        let directory = Scratch::new();
+        let mut database = Database::open(None, directory.path(), &|_| {}).await.unwrap();
+        let tap = Tap::before(database.private.as_ref().unwrap().socket_dir());
+        database.options = database.options.socket(tap.socket_dir());
+        database.pool.set_connect_options(database.options.clone());
+        let (clock, edge) = (Clock::system(), |edge| edge);
+        (Self::start_there(directory, database, config, clock, None, edge).await, tap)
+    }
+
+    async fn start_there(
+        directory: Scratch,
+        database: Database,
+        config: Config,
+        clock: Clock,
+        faults: Option<Faults>,
+        change_edge: impl FnOnce(Edge) -> Edge,
+    ) -> Self {
         let serving = Serving::start(&config, &database, &clock, faults.clone(), change_edge).await;
         // Beside the running service, as the README says: what it commits reaches the index by the log.
         let made = init(&database, &clock, "acme", "owner@example.com", None).await.unwrap();
-        let service = Self { made, database, serving, config, clock, faults, _directory: directory };
+        let service = Self { made, database, serving, config, clock, faults, directory: directory };
         service.until_known(&service.made.owner.token).await;
         service
     }
 
     /// Stops what serves and starts it again on the same database, by the ordinary path.
     pub(crate) async fn restart(self) -> Self {
-        let Self { made, database, serving, config, clock, faults, _directory } = self;
+        let Self { made, database, serving, config, clock, faults, directory } = self;
         serving.stop().await;
         let serving = Serving::start(&config, &database, &clock, faults.clone(), |edge| edge).await;
-        let service = Self { made, database, serving, config, clock, faults, _directory };
+        let service = Self { made, database, serving, config, clock, faults, directory };
         service.until_known(&service.made.owner.token).await;
         service
     }
@@ -207,21 +233,43 @@ impl Service {
 
     /// What the gateway is told of a plaintext.
     pub(crate) async fn introspect(&self, plaintext: &str) -> Value {
+        let response = self.ask(plaintext).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+    }
+
+    /// Whether the gateway is told that a plaintext is active, or `None` for "not now".
+    pub(crate) async fn is_active(&self, plaintext: &str) -> Option<bool> {
+        let response = self.ask(plaintext).await;
+        match response.status() {
+            StatusCode::OK => response.json::<Value>().await.unwrap()["active"].as_bool(),
+            status => {
+                assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+                assert!(response.headers().contains_key("retry-after"));
+                None
+            }
+        }
+    }
+
+    async fn ask(&self, plaintext: &str) -> reqwest::Response {
         let gateway = &self.made.gateway;
         let request = reqwest::Client::new().post(format!("{}/oauth2/introspect", self.base()));
         let request = request.basic_auth(&gateway.client_id, Some(&gateway.client_secret));
         let form = request
             .header("content-type", "application/x-www-form-urlencoded")
             .body(format!("token={plaintext}"));
-        let response = form.send().await.unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
-        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+        form.send().await.unwrap()
     }
 
     /// How many events of a type there are.
     pub(crate) async fn events(&self, name: &str) -> i64 {
         let sql = "SELECT count(*) FROM events WHERE type = $1";
         sqlx::query_scalar(sql).bind(name).fetch_one(&self.database.pool).await.unwrap()
+    }
+
+    /// Stops its PostgreSQL as a debugger would, until what is returned is dropped.
+    pub(crate) fn freeze(&self) -> Frozen {
+        self.directory.freeze()
     }
 
     /// Stops it, its PostgreSQL included.

@@ -31,6 +31,33 @@ impl Scratch {
     }
 }
 
+impl Scratch {
+    /// Stops PostgreSQL as a debugger would (SIGSTOP), until what is returned is dropped. Connections stay open, new ones
+    /// are accepted by the system, and nothing is answered.
+    pub(crate) fn freeze(&self) -> Frozen {
+        let frozen = Frozen(self.processes());
+        frozen.send(Signal::SIGSTOP);
+        frozen
+    }
+}
+
+/// Processes that were stopped.
+pub(crate) struct Frozen(Vec<Pid>);
+
+impl Frozen {
+    fn send(&self, signal: Signal) {
+        for pid in &self.0 {
+            let _ = kill(*pid, signal);
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.send(Signal::SIGCONT);
+    }
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         let sockets = socket_dirs(self.path());
