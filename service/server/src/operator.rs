@@ -14,7 +14,7 @@ use crate::event_log::writer::WriteError;
 use crate::ops::drain::Stage;
 use crate::ops::recurring::Recurring;
 use crate::passwords::Password;
-use crate::postgres::connect::Database;
+use crate::postgres::connect::{Database, in_time};
 use crate::read_model::people;
 use crate::read_model::tables::LoadError;
 use crate::read_model::tables::beside::folded;
@@ -69,7 +69,7 @@ pub async fn serve(app: App) {
 }
 
 async fn carry_out(app: &App) -> Result<(), sqlx::Error> {
-    for (id, text) in requests::open(&app.pool).await? {
+    for (id, text) in in_time(requests::open(&app.pool)).await? {
         let outcome = match serde_json::from_str::<Request>(&text) {
             Err(_) => Outcome::Refused("this version of the service does not know the request".into()),
             Ok(request) if request.until <= app.clock.now() => {
@@ -88,7 +88,8 @@ async fn carry_out(app: &App) -> Result<(), sqlx::Error> {
                 }
             }
         };
-        requests::answer(&app.pool, id, &serde_json::to_string(&outcome).unwrap_or_default()).await?;
+        let outcome = serde_json::to_string(&outcome).unwrap_or_default();
+        in_time(requests::answer(&app.pool, id, &outcome)).await?;
     }
     Ok(())
 }

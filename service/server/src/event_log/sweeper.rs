@@ -12,6 +12,7 @@
 
 use super::writer::{WeakWriter, WriteError};
 use crate::clock::Clock;
+use crate::postgres::connect::in_time;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::ids::{OrganizationId, TokenId};
@@ -88,7 +89,7 @@ impl Sweeper {
             WHERE ended_seq IS NULL AND expires_at IS NOT NULL AND expires_at <= LEAST(statement_timestamp(), $1)
             ORDER BY expires_at, id LIMIT $2";
         let query = sqlx::query_scalar(sql).bind(self.now()).bind(MOST as i64);
-        let due: Vec<Uuid> = query.fetch_all(&self.pool).await?;
+        let due: Vec<Uuid> = in_time(query.fetch_all(&self.pool)).await?;
         if due.is_empty() {
             return Ok(0);
         }
@@ -140,7 +141,8 @@ impl Sweeper {
 
     async fn delete(&self, sql: &'static str, now: OffsetDateTime) -> Result<(), SweepError> {
         loop {
-            let deleted = sqlx::query(sql).bind(now).bind(ROWS as i64).execute(&self.pool).await?;
+            let delete = sqlx::query(sql).bind(now).bind(ROWS as i64);
+            let deleted = in_time(delete.execute(&self.pool)).await?;
             if deleted.rows_affected() < ROWS {
                 return Ok(());
             }

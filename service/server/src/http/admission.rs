@@ -2,6 +2,7 @@
 
 use super::RequestId;
 use super::address;
+use super::cookies::changes;
 use super::edge::{HEAD_BYTES, MOST_HEADERS};
 use super::problem::{FailedAuthentication, Problem};
 use super::tracked::{Incoming, Outgoing};
@@ -9,9 +10,11 @@ use super::wire::{Progress, Times};
 use crate::app::App;
 use crate::clock::request_id;
 use crate::config::Config;
+use crate::event_log::failure::NotNow;
 use crate::ops::metrics::{Limited, UNMATCHED, known};
 use crate::ops::rates::ClientAddress;
 use crate::ops::telemetry::REQUEST;
+use crate::read_model::freshness::Doubt;
 use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
@@ -41,6 +44,8 @@ pub struct Edge {
     pub times: Times,
     /// How long the drain takes.
     pub drain: DrainTimes,
+    /// How long a handler may take.
+    pub handler: Duration,
     /// Whether requests are counted and logged: those for metrics are not.
     told: bool,
     /// Counts introspections that are answered before the router.
@@ -59,6 +64,9 @@ pub struct DrainTimes {
 /// Where an answer names its request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// How long a handler may take unless a test says otherwise: longer than a body, a command and what is read beside them
+/// take together. Whoever takes longer waits for a database that fell silent amid a read.
+const HANDLER: Duration = Duration::from_secs(30);
 /// Places of the listener of the metrics.
 const METRICS_PLACES: usize = 16;
 
@@ -115,6 +123,7 @@ impl Edge {
             requests: Arc::new(Semaphore::new(config.limits.requests)),
             times: Times::default(),
             drain,
+            handler: HANDLER,
             told: true,
             introspections: None,
         }
@@ -204,10 +213,16 @@ impl Edge {
 
     /// Has the router answer, in a task that a client who goes away does not cancel, and that may panic.
     async fn route(&self, request: Request<Body>, id: Uuid) -> Response<Body> {
-        let answered = REQUEST.scope(id, self.router.clone().oneshot(request));
-        match tokio::spawn(answered).await {
-            Ok(Ok(response)) => response,
-            Err(error) => {
+        let read_only = !changes(request.method());
+        let mut answered = tokio::spawn(REQUEST.scope(id, self.router.clone().oneshot(request)));
+        match tokio::time::timeout(self.handler, &mut answered).await {
+            Ok(Ok(Ok(response))) => response,
+            Err(_) => {
+                answered.abort();
+                let why = if read_only { NotNow::InDoubt(Doubt::Unreachable) } else { NotNow::Unknown };
+                Problem::from(why).into_response()
+            }
+            Ok(Err(error)) => {
                 self.app.metrics.panics.increment(1);
                 tracing::error!(request_id = %id, panicked = error.is_panic(), "a handler did not finish");
                 Problem::internal().into_response()

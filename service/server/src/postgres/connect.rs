@@ -3,13 +3,28 @@
 use super::migrate::{self, MigrateError};
 use super::private::{PrivateCluster, PrivateError, Say};
 use super::{patience, pooler, settings};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgPool};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 /// The name of the database in the private cluster.
 pub(crate) const PRIVATE_DATABASE: &str = "counterfoil";
+
+/// How long the database may take over a statement that reads or writes little.
+const STATEMENT: Duration = Duration::from_secs(10);
+
+/// Runs such a statement. A connection that fell silent would hold it for as long as TCP has patience.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn in_time<T>(
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let done = tokio::time::timeout(STATEMENT, statement).await;
+    done.unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())))
+}
 
 /// A migrated database.
 pub struct Database {
@@ -102,6 +117,10 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(16)
             .acquire_timeout(Duration::from_secs(5))
+            // What was given up amid a statement may be on a connection that fell silent: it keeps no place.
+            .after_release(|connection, _| {
+                Box::pin(async { in_time(connection.ping()).await.map(|()| true) })
+            })
             .connect_lazy_with(options.clone());
         Ok(Self { options, pool, private })
     }

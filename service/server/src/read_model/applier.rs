@@ -164,7 +164,8 @@ impl Applier {
         while self.applied() < head.seq {
             let until = head.seq.min(self.applied() + STRETCH);
             let read = tokio::time::timeout(ANSWER, self.stretch(connection, until)).await;
-            let chain = read.unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()))?;
+            let chain =
+                read.unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()))?;
             self.reach(until, chain);
         }
         let applied = self.applied();

@@ -16,6 +16,7 @@
 
 use super::digest_index::{DigestIndex, Gathered};
 use super::tables::to_sql;
+use crate::postgres::connect::in_time;
 use counterfoil_domain::ids::{GatewayId, TokenId};
 use counterfoil_domain::timestamp::Timestamp;
 use sqlx::PgPool;
@@ -216,7 +217,7 @@ impl Usage {
 
 /// Writes, and tells of an outage once, not every two seconds. Says whether it is written.
 async fn written(pool: &PgPool, taken: &Taken, failing: &mut bool) -> bool {
-    let written = write(pool, taken).await;
+    let written = in_time(write(pool, taken)).await;
     if let Err(error) = &written
         && !*failing
     {

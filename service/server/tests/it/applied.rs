@@ -82,7 +82,8 @@ async fn another_log_than_the_applied_one_is_refused_whatever_its_length() {
     let service = Service::start().await;
     let [held, disabled, revoked] = [(); 3].map(|()| service.issue(json!({})));
     let (held, disabled, revoked) = tokio::join!(held, disabled, revoked);
-    let (owner, text) = (&service.made.owner.token, |token: &Value| token["plaintext"].as_str().unwrap().to_string());
+    let (owner, text) =
+        (&service.made.owner.token, |token: &Value| token["plaintext"].as_str().unwrap().to_string());
     let path = |token: &Value| format!("/v1/user/tokens/{}", token["id"].as_str().unwrap());
     let disable = format!("{}/disable", path(&disabled));
     assert_eq!(service.call(Method::POST, &disable, owner, Some(json!({}))).await.0, StatusCode::OK);
@@ -93,10 +94,17 @@ async fn another_log_than_the_applied_one_is_refused_whatever_its_length() {
     run(&mut superuser, "SET session_replication_role = replica; CREATE TABLE saved AS TABLE events").await;
     for (name, sql) in OTHERS {
         run(&mut superuser, &format!("BEGIN; {sql}; COMMIT")).await;
-        let there: Vec<i64> = sqlx::query_scalar("SELECT seq FROM events ORDER BY seq").fetch_all(&mut superuser).await.unwrap();
+        let there: Vec<i64> = sqlx::query_scalar("SELECT seq FROM events ORDER BY seq")
+            .fetch_all(&mut superuser)
+            .await
+            .unwrap();
         // At once, as at any time later: nothing is written after a history that is not the applied one.
         let (status, problem) = service.call(Method::DELETE, &path(&held), owner, None).await;
-        assert_eq!((status, &problem["type"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("/problems/log-replaced")), "{name}");
+        assert_eq!(
+            (status, &problem["type"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &json!("/problems/log-replaced")),
+            "{name}"
+        );
         for _ in 0..30 {
             assert_eq!(service.is_active(&text(&held)).await, None, "{name}");
             assert_eq!(service.is_active(&text(&revoked)).await, None, "{name}");
@@ -107,10 +115,14 @@ async fn another_log_than_the_applied_one_is_refused_whatever_its_length() {
             assert_eq!(problem["type"], "/problems/log-replaced", "{name}");
             sleep(Duration::from_millis(20)).await;
         }
-        let still: Vec<i64> = sqlx::query_scalar("SELECT seq FROM events ORDER BY seq").fetch_all(&mut superuser).await.unwrap();
+        let still: Vec<i64> = sqlx::query_scalar("SELECT seq FROM events ORDER BY seq")
+            .fetch_all(&mut superuser)
+            .await
+            .unwrap();
         assert_eq!(still, there, "{name}");
         // The right one is back: whoever restored the wrong one first.
-        run(&mut superuser, "BEGIN; DELETE FROM events; INSERT INTO events SELECT * FROM saved; COMMIT").await;
+        run(&mut superuser, "BEGIN; DELETE FROM events; INSERT INTO events SELECT * FROM saved; COMMIT")
+            .await;
         service.until_known(owner).await;
         assert_eq!(service.is_active(&text(&held)).await, Some(true), "{name}");
     }

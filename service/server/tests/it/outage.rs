@@ -5,8 +5,10 @@ mod stopped;
 
 use crate::support::Service;
 use crate::whole::whole;
+use counterfoil::http::admission::Edge;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::ConnectOptions;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -50,13 +52,7 @@ fn plaintext(token: &Value) -> &str {
 type Answered = (StatusCode, bool, Duration);
 
 /// Asks for something, without waiting for the answer.
-fn ask(
-    asked: &mut JoinSet<Answered>,
-    service: &Service,
-    method: Method,
-    path: &str,
-    key: Option<&str>,
-) {
+fn ask(asked: &mut JoinSet<Answered>, service: &Service, method: Method, path: &str, key: Option<&str>) {
     let request = reqwest::Client::new().request(method, format!("{}{path}", service.base()));
     let request = request.bearer_auth(&service.made.owner.token);
     let request = if let Some(key) = key { request.header("idempotency-key", key) } else { request };
@@ -95,7 +91,7 @@ async fn all_happened_once(service: &Service, doomed: &Value, issued: i64) {
 
 /// The line falls silent under a service, and forwards again: the old connections too, or only new ones.
 async fn silent(forgets_the_old: bool) {
-    let (service, tap) = Service::start_behind_a_tap().await;
+    let (service, tap) = Service::start_behind_a_tap(|edge| edge).await;
     let [held, doomed, disabled, revoked] = [(); 4].map(|()| service.issue(json!({})));
     let (held, doomed, disabled, revoked) = tokio::join!(held, doomed, disabled, revoked);
     let owner = &service.made.owner.token;
@@ -150,4 +146,42 @@ async fn a_line_that_falls_silent_and_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_that_falls_silent_and_forgets_its_connections() {
     silent(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_is_never_answered_is_given_up_and_its_connection_too() {
+    let quick = |mut edge: Edge| {
+        edge.handler = Duration::from_secs(2);
+        edge
+    };
+    let (service, tap) = Service::start_behind_a_tap(quick).await;
+    let superuser = service.database.private.as_ref().unwrap().superuser("counterfoil");
+    let mut superuser = superuser.connect().await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE tokens IN ACCESS EXCLUSIVE MODE").execute(&mut superuser).await.unwrap();
+    let mut asked = JoinSet::new();
+    for _ in 0..20 {
+        ask(&mut asked, &service, Method::GET, "/v1/user/tokens", None);
+    }
+    // The pool's connections are amid a statement when they are forgotten.
+    let sql = "SELECT count(*) FROM pg_locks WHERE relation = 'tokens'::regclass AND NOT granted";
+    while sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut superuser).await.unwrap() < 12 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tap.silence();
+    sqlx::raw_sql("COMMIT").execute(&mut superuser).await.unwrap();
+    tap.resume_without_the_old();
+    while let Some(answered) = asked.join_next().await {
+        let (status, says_when, took) = answered.unwrap();
+        assert!(status == StatusCode::SERVICE_UNAVAILABLE && says_when, "{status}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+    until_ready_says(service.base(), None).await;
+    let since = Instant::now();
+    let owner = &service.made.owner.token;
+    while service.call(Method::GET, "/v1/user/tokens", owner, None).await.0 != StatusCode::OK {
+        assert!(since.elapsed() < Duration::from_secs(30), "nothing is read any more");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    whole(&service).await;
+    service.stop().await;
 }

@@ -153,7 +153,8 @@ impl From<PasswordError> for Problem {
     fn from(error: PasswordError) -> Self {
         match error {
             PasswordError::Busy => {
-                let detail = "Too many passwords are being checked at once. Nothing was done; ask again in a moment.";
+                let detail =
+                    "Too many passwords are being checked at once. Nothing was done; ask again in a moment.";
                 Self::unavailable(("overloaded", OVERLOADED.1, detail, 1))
             }
             PasswordError::Failed => {
@@ -179,7 +180,8 @@ impl From<LoadError> for Problem {
             }
             LoadError::Database(_) => {
                 read_failed("a read failed", &error);
-                let detail = "The database answered with an error, which is in the service's log. Ask again later.";
+                let detail =
+                    "The database answered with an error, which is in the service's log. Ask again later.";
                 Self::unavailable(("database-error", "The database could not answer", detail, 5))
             }
             LoadError::Unreadable(_) => {

@@ -16,6 +16,7 @@ use crate::http::problem::Problem;
 use crate::http::problem::unavailable::read_failed;
 use crate::http::query::Query;
 use crate::ops::drain::Stage;
+use crate::postgres::connect::in_time;
 use axum::body::Body;
 use axum::extract::{OriginalUri, State};
 use axum::response::Response;
@@ -123,7 +124,8 @@ impl Reading {
     async fn next(&mut self, most: usize) -> Result<Vec<Item>, sqlx::Error> {
         let mut connection = self.app.pool.acquire().await?;
         let limit = most.min(self.left);
-        let page = page(&mut connection, &self.viewer, &self.filter, self.after, self.last, limit).await?;
+        let page = page(&mut connection, &self.viewer, &self.filter, self.after, self.last, limit);
+        let page = in_time(page).await?;
         (self.after, self.left) = (page.next_after, self.left - page.items.len());
         Ok(page.items)
     }

@@ -26,7 +26,11 @@ async fn rename(service: &Service, token: &Value, times: usize) {
         let text = format!("the {number}th name");
         let note = Text { id: ValueId(Clock::system().uuid()), salt: random(), text };
         let note = Some(Some(note));
-        act(service, &actor, Action::ChangeToken(ChangeToken { id, if_match: None, note, scopes: None, expires_at: None }))
+        act(
+            service,
+            &actor,
+            Action::ChangeToken(ChangeToken { id, if_match: None, note, scopes: None, expires_at: None }),
+        )
     };
     for hundred in 0..times / 100 {
         let commands: Vec<Command> = (0..100).map(|number| renamed(hundred * 100 + number)).collect();
@@ -71,10 +75,8 @@ async fn a_stopped_postgres_stops_no_clock_and_cuts_no_line() {
     let mut expired_while_fresh = 0;
     while since.elapsed() < Duration::from_secs(3) {
         let (sent, after) = (Clock::system().now(), since.elapsed());
-        let (told, of_witness) = tokio::join!(
-            service.is_active(plaintext(&brief)),
-            service.is_active(plaintext(&witness))
-        );
+        let (told, of_witness) =
+            tokio::join!(service.is_active(plaintext(&brief)), service.is_active(plaintext(&witness)));
         if sent >= end {
             assert_eq!(told, Some(false), "{after:?} after the stop");
         }
@@ -90,8 +92,10 @@ async fn a_stopped_postgres_stops_no_clock_and_cuts_no_line() {
     drop(frozen);
 
     let asked = asked.join_all().await;
-    assert!(asked.iter().all(|(status, ..)| status.is_success()
-        || *status == StatusCode::SERVICE_UNAVAILABLE), "{asked:?}");
+    assert!(
+        asked.iter().all(|(status, ..)| status.is_success() || *status == StatusCode::SERVICE_UNAVAILABLE),
+        "{asked:?}"
+    );
     let lines = lines(feed).await;
     let (last, events) = lines.split_last().unwrap();
     let seqs: Vec<u64> = events.iter().map(|line| line["record"]["seq"].as_u64().unwrap()).collect();

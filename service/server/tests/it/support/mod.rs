@@ -123,7 +123,7 @@ impl Service {
     }
 
     /// Starts one whose connections to PostgreSQL pass a line that can fall silent.
-    pub(crate) async fn start_behind_a_tap() -> (Self, Tap) {
+    pub(crate) async fn start_behind_a_tap(change_edge: impl FnOnce(Edge) -> Edge) -> (Self, Tap) {
         let mut config = Config::default();
         config.drain.notice_ms = 0;
         let directory = Scratch::new();
@@ -131,8 +131,8 @@ impl Service {
         let tap = Tap::before(database.private.as_ref().unwrap().socket_dir());
         database.options = database.options.socket(tap.socket_dir());
         database.pool.set_connect_options(database.options.clone());
-        let (clock, edge) = (Clock::system(), |edge| edge);
-        (Self::start_there(directory, database, config, clock, None, edge).await, tap)
+        let clock = Clock::system();
+        (Self::start_there(directory, database, config, clock, None, change_edge).await, tap)
     }
 
     async fn start_there(
