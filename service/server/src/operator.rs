@@ -4,13 +4,17 @@
 //! command line either takes that lock itself, or leaves a request in a table that the running service looks at, and
 //! waits for the outcome. A request has a time after which nobody carries it out: a lost one must not set a password
 //! days later.
+//!
+//! **Once.** A service may die after it did what was asked and before it said so. Whoever comes to the request then,
+//! the next service or the command line, finds its id among the idempotency keys, which are written with the event,
+//! and does nothing again.
 
 use crate::app::App;
 use crate::clock::Clock;
 use crate::event_log::batch::{self, Input, Refused};
 use crate::event_log::failure::BatchError;
 use crate::event_log::session::{Session, SessionError, Steady};
-use crate::event_log::writer::WriteError;
+use crate::event_log::writer::{Idempotency, WriteError};
 use crate::ops::drain::Stage;
 use crate::ops::recurring::Recurring;
 use crate::passwords::Password;
@@ -26,6 +30,7 @@ use counterfoil_domain::ids::{OrganizationId, UserId};
 use counterfoil_domain::people::SetPassword;
 use counterfoil_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -76,8 +81,8 @@ async fn carry_out(app: &App) -> Result<(), sqlx::Error> {
                 Outcome::Refused("the service came to it too late".into())
             }
             Ok(request) => {
-                let command = command(app.clock.uuid(), request.set_password_of, SecretText(request.hash));
-                match app.writer.write(command, None).await {
+                let command = command(id, request.set_password_of, SecretText(request.hash));
+                match app.writer.write(command, Some(once(id))).await {
                     Ok(_) => Outcome::Done,
                     Err(WriteError::Refused(Refused::Refusal(refusal))) => {
                         Outcome::Refused(refusal.to_string())
@@ -92,6 +97,12 @@ async fn carry_out(app: &App) -> Result<(), sqlx::Error> {
         in_time(requests::answer(&app.pool, id, &outcome)).await?;
     }
     Ok(())
+}
+
+/// The idempotency key of a request, whoever carries it out. An id is given to one request only.
+fn once(id: Uuid) -> Idempotency {
+    let key = Sha256::new().chain_update("operator request").chain_update(id.as_bytes());
+    Idempotency { key: key.finalize().into(), body: [0; 32] }
 }
 
 fn command(request_id: Uuid, user: UserId, hash: SecretText) -> Command {
@@ -208,11 +219,10 @@ async fn deliver(
         // Looked at now and then, since the service may stop while it is waited for.
         if round % 8 == 0 {
             match Session::try_take(&database.options).await {
-                // Nobody carries out requests any more. One that was carried out and not answered is done again,
-                // which changes nothing.
+                // Nobody carries out requests any more. One that was carried out and not answered is known by its id.
                 Ok(session) => {
                     requests::take_away(pool, id).await?;
-                    return directly(session, clock, user, hash).await;
+                    return directly(session, clock, id, user, hash).await;
                 }
                 Err(SessionError::AnotherServes) => {}
                 Err(error) => return Err(OperatorError::Session(error)),
@@ -237,11 +247,12 @@ async fn deliver(
 async fn directly(
     mut session: Session,
     clock: &Clock,
+    id: Uuid,
     user: UserId,
     hash: SecretText,
 ) -> Result<(), OperatorError> {
-    let command = command(clock.uuid(), user, hash);
-    let commands = [(&command, None)];
+    let (command, once) = (command(id, user, hash), once(id));
+    let commands = [(&command, Some(&once))];
     let input = Input {
         commands: &commands,
         clock,

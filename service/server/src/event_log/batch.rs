@@ -279,11 +279,15 @@ impl Batch<'_> {
     ) -> Result<Result<Pending, Refused>, BatchError> {
         let context = Context { state, clock: self.clock, command, limits: self.limits };
         if let Some((key, known)) = key.and_then(|key| self.known.get(&key.key).map(|known| (key, known))) {
-            // A repetition is an answer like any other: an ended credential does not get it.
-            return Ok(match context.authority() {
+            // A repetition is an answer like any other: an ended credential does not get it. An operator has none.
+            let counts = match command.actor {
+                Actor::Operator { .. } => Ok(()),
+                _ => context.authority().map(drop),
+            };
+            return Ok(match counts {
                 Err(refusal) => Err(Refused::Refusal(refusal)),
-                Ok(_) if known.body == key.body => Ok(Pending(Outcome::Repeated, known.answer())),
-                Ok(_) => Err(Refused::KeyReused),
+                Ok(()) if known.body == key.body => Ok(Pending(Outcome::Repeated, known.answer())),
+                Ok(()) => Err(Refused::KeyReused),
             });
         }
         let (effects, answer) = match decide(&context) {

@@ -1,16 +1,21 @@
 //! `counterfoil init` and `counterfoil password`, as programs, with and without a running service.
 
 use crate::support::{Scratch, Service};
+use counterfoil::clock::Clock;
+use counterfoil::operator::{OperatorError, Printed, set_password};
+use counterfoil::postgres::connect::Database;
 use counterfoil::postgres::migrate::migrate;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 fn program(data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_counterfoil"));
@@ -225,5 +230,65 @@ async fn a_request_of_the_command_line_is_carried_out_in_time_or_not_at_all() {
         assert!(row.contains(outcome) && !row.contains("argon2id"), "{row}");
     }
     assert_eq!(service.events("user.password_set").await, before + 1);
+    service.stop().await;
+}
+
+/// Lets nobody say that a request was carried out, as if each died right before, and counts who tried.
+const DIES_BEFORE_IT_SAYS_SO: &str = "CREATE SEQUENCE tries;
+    CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+        BEGIN PERFORM nextval('tries'); RAISE EXCEPTION 'it died'; END $$;
+    CREATE TRIGGER die BEFORE UPDATE ON operator_requests FOR EACH ROW EXECUTE FUNCTION die()";
+
+type Set = JoinHandle<Result<Printed, OperatorError>>;
+
+/// The command line beside a service.
+fn set_beside(service: &Service) -> Set {
+    let (options, pool) = (service.database.options.clone(), service.database.pool.clone());
+    let database = Database { options, pool, private: None };
+    tokio::spawn(async move { set_password(&database, &Clock::system(), "owner@example.com", None).await })
+}
+
+/// Waits until so many times somebody tried to say that it was done, or until who asked has the answer.
+async fn until_tried(superuser: &mut PgConnection, count: i64, set: &Set) {
+    let sql = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM tries";
+    while sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut *superuser).await.unwrap() < count {
+        if set.is_finished() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_carried_out_once_however_often_the_service_dies_over_it() {
+    let service = Service::start().await;
+    let cluster = service.database.private.as_ref().unwrap();
+    let mut superuser = cluster.superuser("counterfoil").connect().await.unwrap();
+    sqlx::raw_sql(DIES_BEFORE_IT_SAYS_SO).execute(&mut superuser).await.unwrap();
+    let before = service.events("user.password_set").await;
+
+    // The service comes to it again and again, and so does the next one.
+    let set = set_beside(&service);
+    until_tried(&mut superuser, 3, &set).await;
+    let service = service.restart().await;
+    until_tried(&mut superuser, 5, &set).await;
+    sqlx::raw_sql("ALTER TABLE operator_requests DISABLE TRIGGER die").execute(&mut superuser).await.unwrap();
+    assert!(set.await.unwrap().unwrap().user.password.is_some());
+    assert_eq!(service.events("user.password_set").await, before + 1);
+
+    // Nobody comes back: the command line takes the matter into its own hands.
+    sqlx::raw_sql("ALTER TABLE operator_requests ENABLE TRIGGER die; ALTER SEQUENCE tries RESTART")
+        .execute(&mut superuser)
+        .await
+        .unwrap();
+    let set = set_beside(&service);
+    until_tried(&mut superuser, 1, &set).await;
+    let (service, printed) = service.restart_after(set).await;
+    assert_eq!(service.events("user.password_set").await, before + 2);
+    let password = printed.unwrap().unwrap().user.password.unwrap();
+    let body = json!({ "email": "owner@example.com", "password": password });
+    let request = Client::new().post(format!("{}/v1/session", service.base())).json(&body);
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::CREATED);
+    superuser.close().await.unwrap();
     service.stop().await;
 }

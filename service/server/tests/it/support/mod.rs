@@ -153,12 +153,18 @@ impl Service {
 
     /// Stops what serves and starts it again on the same database, by the ordinary path.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_after(async {}).await.0
+    }
+
+    /// The same, with something done while nobody serves.
+    pub(crate) async fn restart_after<T>(self, between: impl Future<Output = T>) -> (Self, T) {
         let Self { made, database, serving, config, clock, faults, directory } = self;
         serving.stop().await;
+        let done = between.await;
         let serving = Serving::start(&config, &database, &clock, faults.clone(), |edge| edge).await;
         let service = Self { made, database, serving, config, clock, faults, directory };
         service.until_known(&service.made.owner.token).await;
-        service
+        (service, done)
     }
 
     /// Waits until a token that another process issued is known here.
