@@ -200,6 +200,9 @@ fn gateway_changed(state: &mut State, seq: Seq, body: &GatewayChanged) -> Result
     if let Some(kinds) = &body.kinds {
         gateway.kinds.clone_from(kinds);
     }
+    if let Some(environment) = body.environment {
+        gateway.environment = environment;
+    }
     gateway.seq = seq;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::ids::{EnvironmentId, GatewayId, OrganizationId, Seq, TokenId};
 use crate::token::Kind;
 use crate::value::ValueRef;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
 
 /// How many tokens of one gateway may stand at a time: enough to rotate a fleet step by step.
@@ -65,6 +65,14 @@ pub struct GatewayChanged {
     /// The new kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kinds: Option<BTreeSet<Kind>>,
+    /// The new environment; null for none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "nullable")]
+    pub environment: Option<Option<EnvironmentId>>,
+}
+
+/// Null is something that was said, and not an absence.
+fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<EnvironmentId>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// `gateway.removed`

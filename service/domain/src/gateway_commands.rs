@@ -58,6 +58,8 @@ pub struct ChangeGateway {
     pub name: Option<Value>,
     /// The new kinds.
     pub kinds: Option<BTreeSet<Kind>>,
+    /// The new environment, or none any more.
+    pub environment: Option<Option<EnvironmentId>>,
 }
 
 /// Issue another token for a gateway.
@@ -107,15 +109,19 @@ fn present<'a>(context: &'a Context<'_>, id: GatewayId) -> Result<&'a Gateway, R
     if ours { Ok(gateway) } else { Err(Refusal::NotFound) }
 }
 
+/// An environment of the command's organization.
+fn known_environment(context: &Context<'_>, id: EnvironmentId) -> Result<(), Refusal> {
+    let environment = context.state.environments.get(&id);
+    let ours = environment.is_some_and(|known| known.organization == context.command.organization);
+    if ours { Ok(()) } else { Err(Refusal::UnknownEnvironment) }
+}
+
 /// Decides [`RegisterGateway`].
 pub(crate) fn register(context: &Context<'_>, register: &RegisterGateway) -> Decided {
     let authority = manager(context)?;
     refuse_past(context, register.token.expires_at)?;
     let organization = context.command.organization;
-    if let Some(id) = register.environment {
-        let environment = context.state.environments.get(&id);
-        environment.filter(|e| e.organization == organization).ok_or(Refusal::UnknownEnvironment)?;
-    }
+    register.environment.map_or(Ok(()), |id| known_environment(context, id))?;
     let registered = GatewayRegistered {
         id: register.id,
         name: register.name.reference(),
@@ -139,14 +145,16 @@ pub(crate) fn change(context: &Context<'_>, change: &ChangeGateway) -> Decided {
     if change.if_match.is_some_and(|seen| seen != gateway.seq) {
         return Err(Refusal::ChangedMeanwhile);
     }
+    change.environment.flatten().map_or(Ok(()), |id| known_environment(context, id))?;
+    let environment = change.environment.filter(|environment| *environment != gateway.environment);
     let kinds = change.kinds.clone().filter(|kinds| *kinds != gateway.kinds);
     let present = context.state.values.get(&gateway.name.id).map(|value| value.text.as_str());
     let name = change.name.as_ref().filter(|name| Some(name.text.as_str()) != present);
     let answer = Answer::Gateway(gateway.id, None);
-    if kinds.is_none() && name.is_none() {
+    if kinds.is_none() && name.is_none() && environment.is_none() {
         return Ok(Decision::AlreadySo(answer));
     }
-    let changed = GatewayChanged { id: gateway.id, name: name.map(Value::reference), kinds };
+    let changed = GatewayChanged { id: gateway.id, name: name.map(Value::reference), kinds, environment };
     let organization = context.command.organization;
     let effects =
         Effects::event(Some(organization), Event::GatewayChanged(changed)).value(organization.0, name);

@@ -63,6 +63,7 @@ impl Names {
             Action::ChangeGateway(change) => {
                 self.gateways.insert(change.id);
                 self.names_of.extend(change.name.is_some().then_some(change.id));
+                self.environments.extend(change.environment.flatten());
             }
             Action::RemoveGateway { id } => drop(self.gateways.insert(*id)),
             Action::IssueGatewayToken(issue) => {

@@ -104,11 +104,7 @@ fn an_event_about_what_is_not_there_is_an_error() {
     let added =
         |number| Event::MemberAdded(MemberAdded { user_id: user(number), number: 1, role: Role::Member });
     missing(&begun(), here, added(77));
-    missing(
-        &begun(),
-        here,
-        Event::GatewayChanged(GatewayChanged { id: gateway(77), name: None, kinds: None }),
-    );
+    missing(&begun(), here, Event::GatewayChanged(unchanged(77)));
     missing(&begun(), here, Event::GatewayRemoved(GatewayRemoved { id: gateway(77) }));
     missing(&begun(), None, Event::TokenIssued(issued(1, Owner::User(user(77)), Kind::Personal)));
     missing(&begun(), here, Event::TokenIssued(issued(1, Owner::Gateway(gateway(77)), Kind::Gateway)));
@@ -118,6 +114,10 @@ fn an_event_about_what_is_not_there_is_an_error() {
     missing(&begun(), elsewhere, added(1));
     missing(&begun(), elsewhere, Event::EnvironmentCreated(environment(0x11)));
     missing(&begun(), elsewhere, Event::GatewayRegistered(registered(2)));
+}
+
+fn unchanged(number: u128) -> GatewayChanged {
+    GatewayChanged { id: gateway(number), name: None, kinds: None, environment: None }
 }
 
 fn environment(number: u128) -> EnvironmentCreated {
@@ -211,11 +211,7 @@ fn an_owner_has_its_own_kind_of_token_and_a_user_at_most_fifty() {
 fn a_removed_gateway_is_not_changed_any_more() {
     let here = Some(organization());
     let history = begun().and(session(1), Action::RemoveGateway { id: gateway(1) });
-    impossible(
-        &history,
-        here,
-        Event::GatewayChanged(GatewayChanged { id: gateway(1), name: None, kinds: None }),
-    );
+    impossible(&history, here, Event::GatewayChanged(unchanged(1)));
     impossible(&history, here, Event::GatewayRemoved(GatewayRemoved { id: gateway(1) }));
     impossible(&history, here, Event::TokenIssued(issued(1, Owner::Gateway(gateway(1)), Kind::Gateway)));
 }

@@ -29,7 +29,7 @@ fn another(number: u128) -> Action {
 }
 
 fn change() -> ChangeGateway {
-    ChangeGateway { id: gateway(2), if_match: None, name: None, kinds: None }
+    ChangeGateway { id: gateway(2), if_match: None, name: None, kinds: None, environment: None }
 }
 
 fn registered() -> crate::history::History {
@@ -81,7 +81,8 @@ fn several_tokens_work_at_once_up_to_ten() {
 #[test]
 fn a_change_names_only_what_changes() {
     let kinds = ChangeGateway { kinds: Some([Kind::Caller].into()), ..change() };
-    let event = GatewayChanged { id: gateway(2), name: None, kinds: Some([Kind::Caller].into()) };
+    let event =
+        GatewayChanged { id: gateway(2), name: None, kinds: Some([Kind::Caller].into()), environment: None };
     let history = registered()
         .when(session(1), Action::ChangeGateway(kinds.clone()))
         .then([Event::GatewayChanged(event)]);
@@ -173,4 +174,41 @@ fn an_environment_is_the_organizations_own_and_leaves_caller_keys_only() {
     history.state.environments.get_mut(&here).unwrap().organization =
         counterfoil_domain::ids::OrganizationId(uuid::Uuid::from_u128(0x99));
     history.when(session(1), at_environment(here)).refused(Refusal::UnknownEnvironment);
+}
+
+#[test]
+fn an_environment_is_set_and_cleared_and_is_the_organizations_own() {
+    let here = crate::history::bootstrap().environment;
+    let change = |environment| Action::ChangeGateway(ChangeGateway { environment, ..change() });
+    let changed = |environment| {
+        Event::GatewayChanged(GatewayChanged { id: gateway(2), name: None, kinds: None, environment })
+    };
+    let sees = |history: &crate::history::History| history.state.gateways[&gateway(2)].sees(Kind::Personal);
+    let answer = Answer::Gateway(gateway(2), None);
+    let history = registered().when(session(1), change(Some(None))).already_so(answer);
+    let history = history.when(session(1), change(Some(Some(here)))).then([changed(Some(Some(here)))]);
+    assert!(!sees(&history));
+    let history = history.when(session(1), change(Some(Some(here)))).already_so(answer);
+    let history = history.when(session(1), change(None)).already_so(answer);
+    let history = history.when(session(1), change(Some(None))).then([changed(Some(None))]);
+    assert!(sees(&history));
+
+    let nowhere = counterfoil_domain::ids::EnvironmentId(uuid::Uuid::nil());
+    let mut history =
+        history.when(session(1), change(Some(Some(nowhere)))).refused(Refusal::UnknownEnvironment);
+    history.state.environments.get_mut(&here).unwrap().organization =
+        counterfoil_domain::ids::OrganizationId(uuid::Uuid::from_u128(0x99));
+    history.when(session(1), change(Some(Some(here)))).refused(Refusal::UnknownEnvironment);
+}
+
+#[test]
+fn no_environment_is_written_otherwise_than_none_said() {
+    let written = |environment| {
+        let changed = GatewayChanged { id: gateway(2), name: None, kinds: None, environment };
+        let text = serde_json::to_string(&changed).unwrap();
+        assert_eq!(serde_json::from_str::<GatewayChanged>(&text).unwrap(), changed);
+        text
+    };
+    assert!(!written(None).contains("environment"));
+    assert!(written(Some(None)).contains("\"environment\":null"));
 }

@@ -35,7 +35,7 @@ use tower_governor::{GovernorError, GovernorLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
-use v1::{events, gateway_tokens, gateways, session, token_changes, token_list, tokens, user};
+use v1::{events, gateway_changes, gateway_tokens, gateways, session, token_changes, token_list, tokens, user};
 
 /// A request's id, made here: a client's own may be a secret in the wrong place.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +69,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(events::list))
         .routes(routes!(token_changes::itself))
         .routes(routes!(token_changes::rotate_itself))
-        .routes(routes!(gateways::list, gateways::register))
-        .routes(routes!(gateways::get, gateways::change, gateways::remove))
+        .routes(routes!(gateways::list, gateway_changes::register))
+        .routes(routes!(gateways::get, gateway_changes::change, gateway_changes::remove))
         .routes(routes!(gateway_tokens::list, gateway_tokens::issue))
         .routes(routes!(gateway_tokens::revoke))
         .routes(routes!(oauth::introspect))

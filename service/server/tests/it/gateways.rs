@@ -159,6 +159,30 @@ async fn an_environments_gateway_sees_no_personal_tokens() {
     assert_eq!((status, answer), (StatusCode::OK, json!({ "active": false })));
     let (status, problem) = register(uuid::Uuid::nil()).await;
     assert_eq!((status, &problem["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("environment_id")));
+
+    // It is moved: to no environment, back, and nowhere else.
+    let path = format!("/v1/gateways/{}", text(&made, "id"));
+    let patch = |environment| {
+        let body = json!({ "environment_id": environment });
+        service.call(Method::PATCH, &path, &owner, Some(body))
+    };
+    let sees = async || introspect(&service, text(&made, "client_id"), text(&made, "client_secret")).await.1;
+    for environment in [None, None, Some(environment)] {
+        let (status, changed) = patch(environment).await;
+        assert_eq!((status, &changed["environment_id"]), (StatusCode::OK, &json!(environment)));
+        assert_eq!(sees().await["active"], environment.is_none());
+        assert_eq!(service.call(Method::GET, &path, &owner, None).await.1, changed);
+    }
+    assert_eq!(service.events("gateway.changed").await, 2);
+    let (status, problem) = patch(Some(uuid::Uuid::nil())).await;
+    assert_eq!((status, &problem["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("environment_id")));
+    // What is not said stays, over a restart too.
+    let renamed = service.call(Method::PATCH, &path, &owner, Some(json!({ "name": "inner" }))).await.1;
+    assert_eq!(renamed["environment_id"], json!(environment));
+    let service = service.restart().await;
+    assert_eq!(service.call(Method::GET, &path, &owner, None).await.1, renamed);
+    let secret = text(&made, "client_secret");
+    assert_eq!(introspect(&service, text(&made, "client_id"), secret).await.1, json!({ "active": false }));
     service.stop().await;
 }
 

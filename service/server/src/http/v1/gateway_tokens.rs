@@ -1,6 +1,7 @@
 //! `/v1/gateways/{id}/tokens`: a gateway's credentials. Several work at once, so that they can be replaced one by one.
 
-use super::gateways::{gateway_id, new_token, own, page_of};
+use super::gateway_changes::new_token;
+use super::gateways::{gateway_id, own, page_of};
 use super::record::{Record, tag};
 use super::tokens::{idempotency, shown, token_id};
 use crate::app::App;

@@ -1,35 +1,24 @@
-//! `/v1/gateways`: registering, changing and removing resource servers.
+//! `/v1/gateways`: resource servers, as they are.
 
-use super::record::{Record, value};
-use super::token_changes::if_match;
-use super::tokens::{idempotency, instant, shown};
+use super::record::Record;
+use super::tokens::shown;
 use crate::app::App;
-use crate::event_log::batch::Outcome;
-use crate::http::body::Json;
 use crate::http::caller::Caller;
 use crate::http::cursor::Belongs;
-use crate::http::document::params::{Conditional, GatewayPath, Idempotent};
+use crate::http::document::params::GatewayPath;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::read_model::gateways;
-use crate::read_model::lists::Listed;
 use axum::extract::{OriginalUri, Path, State};
-use axum::response::{IntoResponse, Response};
-use counterfoil_domain::command::{Action, Answer};
+use axum::response::Response;
 use counterfoil_domain::gateway::Gateway;
-use counterfoil_domain::gateway_commands::{ChangeGateway, NewGatewayToken, RegisterGateway};
-use counterfoil_domain::ids::{EnvironmentId, GatewayId, TokenId};
-use counterfoil_domain::plaintext::{Plaintext, contains_a_plaintext};
+use counterfoil_domain::ids::{EnvironmentId, GatewayId};
 use counterfoil_domain::policy::Permission;
-use counterfoil_domain::token::Kind;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use http::{StatusCode, Uri};
+use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Longest name, in characters.
-const LONGEST_NAME: usize = 200;
 /// Records on a page unless told otherwise, and at most.
 const PAGE: (usize, usize) = (50, 100);
 
@@ -60,7 +49,7 @@ pub struct GatewayRecord {
 }
 
 impl GatewayRecord {
-    fn new(gateway: &Gateway, name: String) -> Self {
+    pub(super) fn new(gateway: &Gateway, name: String) -> Self {
         Self {
             id: gateway.id,
             client_id: gateway.id.client_id(),
@@ -83,114 +72,9 @@ pub struct GatewayPage {
     pub next_cursor: Option<String>,
 }
 
-fn tag(gateway: &Gateway) -> String {
+/// The entity tag of a gateway.
+pub(super) fn tag(gateway: &Gateway) -> String {
     format!("\"{}\"", gateway.seq)
-}
-
-/// A gateway to register.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = RegisterGateway, example = json!({ "name": "edge" }))]
-#[serde(deny_unknown_fields)]
-pub struct Register {
-    /// Its name.
-    #[schema(min_length = 1, max_length = 200, example = "edge")]
-    name: String,
-    /// The kinds of token that are not inactive to it; absent: `personal` and `caller`.
-    #[serde(default)]
-    kinds: Option<Vec<String>>,
-    /// If given, only caller keys of this environment are not inactive to it.
-    #[serde(default)]
-    #[schema(value_type = Option<Uuid>)]
-    environment_id: Option<EnvironmentId>,
-    /// From when on its first token is inactive; absent: never.
-    #[serde(default)]
-    #[schema(format = DateTime)]
-    expires_at: Option<String>,
-}
-
-/// Registers a gateway with its first token.
-///
-/// # Errors
-/// As [`Problem`] chooses.
-#[utoipa::path(
-    post,
-    path = "/v1/gateways",
-    tag = "Gateways",
-    operation_id = "register_gateway",
-    security(("bearer" = ["write"]), ("session" = ["write"])),
-    params(Idempotent),
-    request_body = Register,
-    responses(
-        (status = 201, description = "It is registered. The secret is not shown again.", body = GatewayRecord, headers(
-            ("ETag" = String, description = "The version that `If-Match` takes."),
-            ("Location" = String, description = "The gateway's address.")
-        )),
-        (status = 200, description = "The request was made before, and nothing was done now.", body = GatewayRecord, headers(
-            ("ETag" = String, description = "The version that `If-Match` takes."),
-            ("Link" = String, description = "Where to issue another token.")
-        )),
-        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
-    ),
-)]
-pub async fn register(
-    State(app): State<App>,
-    caller: Caller,
-    uri: OriginalUri,
-    headers: HeaderMap,
-    body: Json<Register>,
-) -> Result<Response, Problem> {
-    caller.may(Permission::ManageGateways)?;
-    let key = idempotency(&caller, "POST", uri.path(), &headers, &body.bytes)?;
-    let Register { name, kinds, environment_id, expires_at } = body.value;
-    let name = checked_name(name)?;
-    let (token, secret) = new_token(&app, expires_at)?;
-    let action = Action::RegisterGateway(RegisterGateway {
-        id: GatewayId(app.clock.uuid()),
-        name: value(&app, name.clone()),
-        kinds: kinds.map_or_else(|| Ok([Kind::Personal, Kind::Caller].into()), checked_kinds)?,
-        environment: environment_id,
-        token,
-    });
-    let reply = app.writer.write(caller.command(action), key).await?;
-    let Answer::Gateway(id, token_id) = reply.answer else { return Err(Problem::internal()) };
-    let now = app.clock.now();
-    let (gateway, name, token) = match (reply.outcome, reply.gateway, reply.token) {
-        (Outcome::Happened, Some(gateway), Some(token)) => (gateway, name, Some(token)),
-        _ => {
-            let (gateway, name) = own(&app, &caller, id).await?;
-            let token = match token_id {
-                Some(token) => gateways::token(&app.pool, id, token).await?,
-                None => None,
-            };
-            (gateway, name, token)
-        }
-    };
-    let mut record = GatewayRecord::new(&gateway, name);
-    record.token = token.map(|token| Record::new(Listed::new(token, None), now));
-    let repeated = reply.outcome == Outcome::Repeated;
-    record.client_secret = Some(if repeated { "not_repeated".into() } else { secret.into_shown() });
-    let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
-    let mut response = shown(status, &record, &tag(&gateway));
-    let (header, text) = if repeated {
-        (header::LINK, format!("</v1/gateways/{id}/tokens>; rel=\"issue\""))
-    } else {
-        (header::LOCATION, format!("/v1/gateways/{id}"))
-    };
-    if let Ok(text) = HeaderValue::from_str(&text) {
-        response.headers_mut().insert(header, text);
-    }
-    Ok(response)
-}
-
-/// A gateway token, ready made, with its plaintext.
-pub(super) fn new_token(
-    app: &App,
-    expires_at: Option<String>,
-) -> Result<(NewGatewayToken, Plaintext), Problem> {
-    let expires_at = expires_at.map(|text| instant("expires_at", &text)).transpose()?;
-    let (secret, hint) = app.mint(Kind::Gateway);
-    let id = TokenId(app.clock.uuid());
-    Ok((NewGatewayToken { id, digest: secret.digest(), hint, expires_at }, secret))
 }
 
 /// A gateway of the caller's organization with its name. Another organization's is not found.
@@ -268,109 +152,9 @@ pub async fn get(
     as_it_is(&app, &caller, gateway_id(&id)?).await
 }
 
-async fn as_it_is(app: &App, caller: &Caller, id: GatewayId) -> Result<Response, Problem> {
+/// The answer to a change: the gateway as it is now.
+pub(super) async fn as_it_is(app: &App, caller: &Caller, id: GatewayId) -> Result<Response, Problem> {
     let (gateway, name) = own(app, caller, id).await?;
     let tag = tag(&gateway);
     Ok(shown(StatusCode::OK, &GatewayRecord::new(&gateway, name), &tag))
-}
-
-/// What changes. What is absent stays.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = ChangeGateway, example = json!({ "name": "edge, new" }))]
-#[serde(deny_unknown_fields)]
-pub struct Change {
-    /// Its new name.
-    #[serde(default)]
-    #[schema(min_length = 1, max_length = 200)]
-    name: Option<String>,
-    /// The new kinds.
-    #[serde(default)]
-    kinds: Option<Vec<String>>,
-}
-
-/// Changes a gateway's registration.
-///
-/// # Errors
-/// As [`Problem`] chooses.
-#[utoipa::path(
-    patch,
-    path = "/v1/gateways/{id}",
-    tag = "Gateways",
-    operation_id = "change_gateway",
-    security(("bearer" = ["write"]), ("session" = ["write"])),
-    params(GatewayPath, Conditional),
-    request_body = Change,
-    responses(
-        (status = 200, description = "The gateway as it is now.", body = GatewayRecord, headers(("ETag" = String, description = "The version that `If-Match` takes."))),
-        (status = 412, description = "It was changed since the `ETag` of `If-Match`."),
-        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
-    ),
-)]
-pub async fn change(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Json<Change>,
-) -> Result<Response, Problem> {
-    caller.may(Permission::ManageGateways)?;
-    let id = gateway_id(&id)?;
-    let Change { name, kinds } = body.value;
-    let action = Action::ChangeGateway(ChangeGateway {
-        id,
-        if_match: if_match(&headers),
-        name: name.map(checked_name).transpose()?.map(|name| value(&app, name)),
-        kinds: kinds.map(checked_kinds).transpose()?,
-    });
-    app.writer.write(caller.command(action), None).await?;
-    as_it_is(&app, &caller, id).await
-}
-
-/// Removes a gateway. Its credentials are refused from then on. Again is fine.
-///
-/// # Errors
-/// As [`Problem`] chooses.
-#[utoipa::path(
-    delete,
-    path = "/v1/gateways/{id}",
-    tag = "Gateways",
-    operation_id = "remove_gateway",
-    security(("bearer" = ["write"]), ("session" = ["write"])),
-    params(GatewayPath),
-    responses((status = 204, description = "It is removed.")),
-)]
-pub async fn remove(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
-    caller.may(Permission::ManageGateways)?;
-    app.writer.write(caller.command(Action::RemoveGateway { id: gateway_id(&id)? }), None).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-/// A name: not blank, at most 200 characters, no control characters, and no token of ours pasted into it.
-fn checked_name(name: String) -> Result<String, Problem> {
-    let fits = (1..=LONGEST_NAME).contains(&name.chars().count())
-        && !name.trim().is_empty()
-        && !name.chars().any(char::is_control);
-    if !fits {
-        let detail = "A name has 1 to 200 characters, none of them a control character, and not only blanks.";
-        return Err(Problem::invalid("name", detail));
-    }
-    if contains_a_plaintext(&name) {
-        let detail = "The name contains a token. If it was shown to others, revoke it.";
-        return Err(Problem::invalid("name", detail));
-    }
-    Ok(name)
-}
-
-/// Kinds of token. A gateway's own are inactive to every gateway, so they cannot be asked for.
-fn checked_kinds(names: Vec<String>) -> Result<BTreeSet<Kind>, Problem> {
-    let wrong =
-        || Problem::invalid("kinds", "The kinds are personal, admin and caller, at least one of them.");
-    let kind = |name: &String| Kind::from_name(name).filter(|kind| *kind != Kind::Gateway);
-    let kinds: BTreeSet<Kind> =
-        names.iter().map(|name| kind(name).ok_or_else(wrong)).collect::<Result<_, _>>()?;
-    if kinds.is_empty() { Err(wrong()) } else { Ok(kinds) }
 }

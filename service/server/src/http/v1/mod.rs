@@ -1,6 +1,7 @@
 //! The native API.
 
 pub mod events;
+pub mod gateway_changes;
 pub mod gateway_tokens;
 pub mod gateways;
 pub mod record;

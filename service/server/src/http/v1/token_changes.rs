@@ -24,7 +24,7 @@ use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 /// A field that tells absent from null: `Some(None)` is an explicit null.
-fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub(super) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)

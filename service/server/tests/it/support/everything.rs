@@ -8,7 +8,7 @@ use counterfoil_domain::command::Action;
 use counterfoil_domain::gateway_commands::{
     ChangeGateway, IssueGatewayToken, NewGatewayToken, RegisterGateway,
 };
-use counterfoil_domain::ids::{GatewayId, TokenId, UserId, ValueId};
+use counterfoil_domain::ids::{EnvironmentId, GatewayId, TokenId, UserId, ValueId};
 use counterfoil_domain::plaintext::Plaintext;
 use counterfoil_domain::role::Role;
 use counterfoil_domain::token::Kind;
@@ -96,10 +96,12 @@ async fn gateways(service: &Service) -> GatewayId {
         })
     };
     let kinds = Some([Kind::Personal, Kind::Caller].into());
+    let here = sqlx::query_scalar("SELECT id FROM environments").fetch_one(&service.database.pool).await;
+    let environment = Some(Some(EnvironmentId(here.unwrap())));
     let actions = [
         register(stays, "stays"),
         register(goes, "goes"),
-        Action::ChangeGateway(ChangeGateway { id: stays, if_match: None, name, kinds }),
+        Action::ChangeGateway(ChangeGateway { id: stays, if_match: None, name, kinds, environment }),
         Action::IssueGatewayToken(IssueGatewayToken { gateway: stays, token: second }),
         Action::RevokeGatewayToken { gateway: stays, id: second_id },
         Action::RemoveGateway { id: goes },
