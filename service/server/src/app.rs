@@ -14,6 +14,7 @@ use crate::postgres::connect::Database;
 use crate::read_model::applier::{Applier, ApplyError};
 use crate::read_model::digest_index::{DigestIndex, Use};
 use crate::read_model::freshness::{FENCE, Freshness};
+use crate::read_model::sessions::Known;
 use crate::read_model::usage::{Usage, Used};
 use crate::sign_in_limit::Failures;
 use counterfoil_domain::actor::Actor;
@@ -62,6 +63,8 @@ pub struct App {
     pub usage: Arc<Usage>,
     /// Configured limits of the domain.
     pub limits: Limits,
+    /// Sessions that have worked here.
+    pub sessions: Arc<Known>,
     /// Where passwords are checked.
     pub passwords: Passwords,
     /// Failures to sign in.
@@ -150,6 +153,7 @@ impl App {
             drain: Drain::default(),
             usage,
             limits,
+            sessions: Arc::default(),
             passwords,
             failures: Arc::new(Failures::new(config.limits.sign_in_failures)),
         };

@@ -67,7 +67,7 @@ pub struct Limits {
     /// The burst of that. Default 2000.
     pub credential_burst: NonZeroU32,
     /// Failed authentications a second of one address (of one /64 for IPv6); working credentials from the same
-    /// address are not held up. Default 20.
+    /// address are not held up. The first request of a session after a restart counts too. Default 20.
     pub failures_per_second: NonZeroU32,
     /// The burst of that. Default 100.
     pub failures_burst: NonZeroU32,

@@ -1,24 +1,19 @@
 //! Who calls: a handler that takes a [`Caller`] can be reached by nobody else.
 
-use super::admission::Notes;
-use super::cookies::{InCookie, Stems, changes, in_cookie, stems};
-use super::credentials::{Presented, presented, token};
+use super::authenticate::authenticate;
+use super::cookies::changes;
 use super::problem::Problem;
 use crate::app::App;
-use crate::ops::metrics::Limited;
 use crate::read_model::digest_index::Use;
-use crate::read_model::sessions;
 use axum::extract::FromRequestParts;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::ids::{OrganizationId, Seq, SessionId, TokenId, UserId};
-use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::policy::{Permission, allows};
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::role::Role;
 use counterfoil_domain::scope::{READ, Scopes, WRITE};
 use counterfoil_domain::timestamp::Timestamp;
-use counterfoil_domain::token::Kind;
 use http::request::Parts;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -42,7 +37,7 @@ pub struct Caller {
     /// What the credential was narrowed to.
     pub scopes: Arc<Scopes>,
     /// A token's use, which counts once the scope was accepted too.
-    used: Option<Use>,
+    pub(super) used: Option<Use>,
     /// The request's id.
     pub request_id: Uuid,
 }
@@ -109,135 +104,6 @@ impl Caller {
 
     fn needs(self, scope: &'static str) -> Result<Self, Problem> {
         if self.scopes.has(scope) { Ok(self) } else { Err(Refusal::InsufficientScope(scope).into()) }
-    }
-}
-
-/// Finds out who presents this credential: a header's, or a cookie's where no header has one. A token is used
-/// once its scope is accepted too ([`Caller::used`]).
-///
-/// # Errors
-/// 401 for what is held and says no; 503 for what cannot be judged now; 403 for a cookie that a foreign page sent.
-async fn authenticate(parts: &Parts, app: &App) -> Result<Caller, Problem> {
-    match presented(&parts.headers) {
-        Presented::Bearer(secret) => by_token(parts, app, secret),
-        Presented::Basic(_) | Presented::TooLong => Err(Problem::unauthenticated()),
-        Presented::Nothing => by_cookie(parts, app).await,
-        Presented::Ambiguous => Err(Problem::malformed(
-            "Authorization",
-            "Send one credential, as `Authorization: Bearer …` or as `X-API-KEY`.",
-        )),
-    }
-}
-
-async fn by_cookie(parts: &Parts, app: &App) -> Result<Caller, Problem> {
-    let stems = stems(&parts.headers, &app.issuer);
-    match in_cookie(&parts.headers, &app.issuer) {
-        InCookie::Nothing => Err(Problem::unauthenticated()),
-        InCookie::Ambiguous => Err(Problem::malformed("Cookie", "A credential's cookie is there twice.")),
-        // A program that keeps its token in a cookie says nothing of pages; a browser does.
-        InCookie::Token(secret) => match (stems, token(secret)) {
-            (Stems::Elsewhere, _) => Err(Problem::cross_origin()),
-            (_, Presented::Bearer(secret)) => by_token(parts, app, secret),
-            _ => Err(Problem::malformed("Cookie", "The cookie X-API-KEY has no token.")),
-        },
-        InCookie::Session(_) if changes(&parts.method) && stems != Stems::Here => {
-            Err(Problem::cross_origin())
-        }
-        InCookie::Session(secret) => by_session(parts, app, secret).await,
-    }
-}
-
-fn by_token(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> {
-    let (fresh, now) = (app.is_fresh(), app.clock.now());
-    let Some(found) = app.index.find(&Digest::of(secret), now) else {
-        return Err(if fresh { Problem::unauthenticated() } else { in_doubt(app) });
-    };
-    if found.has_ended {
-        app.note_ended_use(found.token, None, now);
-    }
-    let user = found
-        .user
-        .filter(|_| found.kind == Kind::Personal && found.works)
-        .ok_or_else(Problem::unauthenticated)?;
-    let organization = organization(parts)?.unwrap_or(found.home);
-    let role = app.index.role(user, organization, found.since);
-    let role = match role {
-        Some(role) => role,
-        // Another organization's existence is nobody's business.
-        None if organization != found.home => return Err(Problem::not_found()),
-        None => return Err(Problem::unauthenticated()),
-    };
-    if !fresh {
-        return Err(in_doubt(app));
-    }
-    admit(parts, app, "token", found.token.0)?;
-    Ok(Caller {
-        actor: Actor::Token { token_id: found.token, generation: found.generation, user_id: user },
-        user,
-        credential: Credential::Token { id: found.token, generation: found.generation },
-        organization,
-        role,
-        since: found.since,
-        used: Some(found.used()),
-        scopes: found.scopes,
-        request_id: request_id(parts, app),
-    })
-}
-
-fn in_doubt(app: &App) -> Problem {
-    Problem::in_doubt(app.freshness.doubt())
-}
-
-async fn by_session(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> {
-    let found = sessions::find(&app.pool, &Digest::of(secret)).await?;
-    let session = found.filter(|session| app.clock.now() < session.expires_at);
-    let session = session.ok_or_else(Problem::unauthenticated)?;
-    if !app.is_fresh() {
-        return Err(in_doubt(app));
-    }
-    let organization = organization(parts)?.unwrap_or(session.home);
-    let role = match app.index.role(session.user, organization, Seq::MAX) {
-        Some(role) => role,
-        None if organization != session.home => return Err(Problem::not_found()),
-        None => return Err(Refusal::Forbidden.into()),
-    };
-    admit(parts, app, "session", session.id.0)?;
-    Ok(Caller {
-        actor: Actor::Session { session_id: session.id, user_id: session.user },
-        user: session.user,
-        credential: Credential::Session { id: session.id, expires_at: session.expires_at },
-        organization,
-        role,
-        since: Seq::MAX,
-        used: None,
-        scopes: Arc::new(Scopes::read_write()),
-        request_id: request_id(parts, app),
-    })
-}
-
-/// Notes who asks, and takes the request from the credential's allowance.
-fn admit(parts: &Parts, app: &App, kind: &str, id: Uuid) -> Result<(), Problem> {
-    Notes::actor(&parts.extensions, kind, id);
-    app.rates.credential(id).map_err(|wait| {
-        app.metrics.rate_limited(Limited::Credential);
-        Problem::too_many(wait)
-    })
-}
-
-/// The request's id, which the accept loop made.
-fn request_id(parts: &Parts, app: &App) -> Uuid {
-    parts.extensions.get::<super::RequestId>().map_or_else(|| app.clock.uuid(), |id| id.0)
-}
-
-fn organization(parts: &Parts) -> Result<Option<OrganizationId>, Problem> {
-    let mut values = parts.headers.get_all("x-organization").iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => {
-            let id = value.to_str().ok().and_then(|text| text.parse().ok());
-            id.map(Some).ok_or_else(|| Problem::malformed("X-Organization", "It is an organization's id."))
-        }
-        _ => Err(Problem::malformed("X-Organization", "Send it once.")),
     }
 }
 

@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderValue, Method, header};
 
 /// How long a session lives, in seconds: a working day.
 pub const SESSION_SECONDS: i64 = 12 * 3600;
+/// How a session's secret begins. The rest is as in a token, its checksum included.
+pub const SESSION_PREFIX: &str = "cf_ses_";
 
 /// The session cookie's name. `__Host-` makes browsers refuse one that another host, or plain HTTP, has set.
 fn session_name(public_url: &str) -> &'static str {

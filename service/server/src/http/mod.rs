@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod admission;
+mod authenticate;
 pub mod body;
 pub mod caller;
 pub mod cookies;

@@ -25,6 +25,8 @@ pub struct Problem {
     challenge: Option<&'static str>,
     /// When to try again, in seconds.
     retry_after: Option<u64>,
+    /// Whether it was counted as a failure of its address already.
+    counted: bool,
 }
 
 /// Marks an answer to credentials that do not count: these are limited by address.
@@ -39,13 +41,29 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self { status, slug, title, detail: detail.into(), field: None, challenge: None, retry_after: None }
+        Self {
+            status,
+            slug,
+            title,
+            detail: detail.into(),
+            field: None,
+            challenge: None,
+            retry_after: None,
+            counted: false,
+        }
     }
 
     /// Names the field, parameter or header that is wrong.
     #[must_use]
     pub fn at(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
+        self
+    }
+
+    /// Says that it was counted as a failure of its address before it was known to be one.
+    #[must_use]
+    pub fn counted(mut self) -> Self {
+        self.counted = true;
         self
     }
 
@@ -330,7 +348,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let document = self.document();
         let mut response = self.clone().answer("application/problem+json", document);
-        if self.status == StatusCode::UNAUTHORIZED {
+        if self.status == StatusCode::UNAUTHORIZED && !self.counted {
             response.extensions_mut().insert(FailedAuthentication);
         }
         response.extensions_mut().insert(self);

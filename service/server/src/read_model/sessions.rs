@@ -6,6 +6,8 @@ use counterfoil_domain::ids::{OrganizationId, SessionId, UserId};
 use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::timestamp::Timestamp;
 use sqlx::{PgPool, Row};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A session that was not ended.
 #[derive(Clone, Copy, Debug)]
@@ -36,4 +38,59 @@ pub async fn find(pool: &PgPool, digest: &Digest) -> Result<Option<Found>, LoadE
         })
     })
     .transpose()
+}
+
+/// Sessions that have worked on this node: a request that presents one is no stranger's, so it need not be counted
+/// against its address before it is looked up. It says nothing about whether they still work.
+#[derive(Default)]
+pub struct Known(Mutex<HashMap<Digest, Timestamp>>);
+
+/// So many are kept. They are signed in to, so there are hardly ever more; then all begin anew.
+const MOST: usize = 100_000;
+
+impl Known {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Timestamp>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it has worked here.
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.lock().contains_key(digest)
+    }
+
+    /// It has worked, and may until `expires_at`.
+    pub fn add(&self, digest: Digest, expires_at: Timestamp, now: Timestamp) {
+        let mut known = self.lock();
+        if known.len() >= MOST && !known.contains_key(&digest) {
+            known.retain(|_, until| *until > now);
+            if known.len() >= MOST {
+                known.clear();
+            }
+        }
+        known.insert(digest, expires_at);
+    }
+
+    /// It works no more.
+    pub fn forget(&self, digest: &Digest) {
+        self.lock().remove(digest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_bounded() {
+        let (known, at) = (Known::default(), Timestamp::from_micros);
+        let digest = |n: u32| Digest::of(&n.to_be_bytes());
+        (0..MOST as u32).for_each(|n| known.add(digest(n), at(if n == 7 { 20 } else { 10 }), at(0)));
+        // Those that are over make room, and if none are, all do.
+        known.add(digest(1_000_000), at(20), at(10));
+        assert!(known.has(&digest(7)) && known.has(&digest(1_000_000)) && !known.has(&digest(8)));
+        (0..2 * MOST as u32).for_each(|n| known.add(digest(n), at(20), at(10)));
+        assert!(known.lock().len() <= MOST && known.has(&digest(2 * MOST as u32 - 1)));
+        known.forget(&digest(2 * MOST as u32 - 1));
+        assert!(!known.has(&digest(2 * MOST as u32 - 1)));
+    }
 }

@@ -30,6 +30,7 @@ mod restart;
 mod runbook;
 mod serving;
 mod sessions;
+mod sign_in;
 mod support;
 mod tokens;
 mod tour;

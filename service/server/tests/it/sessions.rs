@@ -1,54 +1,14 @@
 //! Signing in, what a session may, and how it ends.
 
 use crate::support::Service;
-use crate::support::people::{command, commit, person};
+use crate::support::browser::{HERE, OWNER, browse, owners_password, request, sign_in, signed_in};
+use crate::support::people::{command, commit};
+use counterfoil::clock::random;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::Action;
-use counterfoil_domain::role::Role;
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use counterfoil_domain::plaintext::Plaintext;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-
-/// The configured public URL of the services here.
-const HERE: &str = "http://127.0.0.1:8080";
-const OWNER: &str = "owner@example.com";
-
-fn request(service: &Service, method: Method, path: &str) -> RequestBuilder {
-    Client::new().request(method, format!("{}{path}", service.base()))
-}
-
-async fn sign_in(service: &Service, email: &str, password: &str) -> Response {
-    let body = json!({ "email": email, "password": password });
-    request(service, Method::POST, "/v1/session").json(&body).send().await.unwrap()
-}
-
-/// Signs in and returns the cookie as a browser sends it.
-async fn cookie(service: &Service, email: &str, password: &str) -> String {
-    let response = sign_in(service, email, password).await;
-    assert_eq!(response.status(), StatusCode::CREATED);
-    let cookie = response.headers()["set-cookie"].to_str().unwrap();
-    cookie.split(';').next().unwrap().to_string()
-}
-
-fn owners_password(service: &Service) -> String {
-    service.made.owner.password.clone().unwrap()
-}
-
-/// A request from a page of the service itself.
-async fn browse(
-    service: &Service,
-    cookie: &str,
-    method: Method,
-    path: &str,
-    body: Option<Value>,
-) -> (StatusCode, Value) {
-    let request = request(service, method, path).header("cookie", cookie).header("origin", HERE);
-    let request = match body {
-        Some(body) => request.json(&body),
-        None => request,
-    };
-    let response = request.send().await.unwrap();
-    (response.status(), serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_lives_and_ends() {
@@ -59,11 +19,11 @@ async fn a_session_lives_and_ends() {
     assert!(set.starts_with("counterfoil_session=cf_ses_"), "{set}");
     assert!(set.ends_with("; Path=/; Max-Age=43200; HttpOnly; SameSite=Lax"), "{set}");
     assert_eq!(response.headers()["cache-control"], "no-store");
-    let signed_in: Value = response.json().await.unwrap();
+    let answer: Value = response.json().await.unwrap();
     let organization = service.made.organization.id.to_string();
     let membership = json!([{ "id": organization, "name": "acme", "role": "owner" }]);
-    assert_eq!(signed_in["organizations"], membership);
-    assert_eq!(signed_in["user"], json!({ "id": service.made.owner.id, "email": OWNER }));
+    assert_eq!(answer["organizations"], membership);
+    assert_eq!(answer["user"], json!({ "id": service.made.owner.id, "email": OWNER }));
     let cookie = set.split(';').next().unwrap();
     // The store has the digest alone.
     let secret = cookie.split('=').nth(1).unwrap();
@@ -104,7 +64,7 @@ async fn a_session_lives_and_ends() {
     }
 
     // Signing out ends it at once, and only it.
-    let other = self::cookie(&service, OWNER, &owners_password(&service)).await;
+    let other = signed_in(&service, OWNER, &owners_password(&service)).await;
     assert_eq!(browse(&service, cookie, Method::DELETE, "/v1/session", None).await.0, StatusCode::NO_CONTENT);
     assert_eq!(browse(&service, cookie, Method::GET, "/v1/user", None).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(issue(json!({})).await.0, StatusCode::UNAUTHORIZED);
@@ -112,7 +72,7 @@ async fn a_session_lives_and_ends() {
     assert_eq!(service.introspect(rotated["plaintext"].as_str().unwrap()).await["active"], true);
 
     // All at once, by a token too.
-    let third = self::cookie(&service, OWNER, &owners_password(&service)).await;
+    let third = signed_in(&service, OWNER, &owners_password(&service)).await;
     let (status, _) =
         service.call(Method::DELETE, "/v1/user/sessions", &service.made.owner.token, None).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
@@ -129,13 +89,13 @@ async fn a_session_lives_and_ends() {
 async fn what_narrows_ends_a_session_too() {
     let service = Service::start().await;
     let password = owners_password(&service);
-    let cookie = cookie(&service, OWNER, &password).await;
+    let cookie = signed_in(&service, OWNER, &password).await;
     // Its expiry comes.
     let expire = "UPDATE sessions SET expires_at = now()";
     sqlx::query(expire).execute(&service.database.pool).await.unwrap();
     assert_eq!(browse(&service, &cookie, Method::GET, "/v1/user", None).await.0, StatusCode::UNAUTHORIZED);
     // The next sign-in takes it away.
-    let cookie = self::cookie(&service, OWNER, &password).await;
+    let cookie = signed_in(&service, OWNER, &password).await;
     let count = "SELECT count(*) FROM sessions";
     let sessions: i64 = sqlx::query_scalar(count).fetch_one(&service.database.pool).await.unwrap();
     assert_eq!(sessions, 1);
@@ -143,7 +103,7 @@ async fn what_narrows_ends_a_session_too() {
     assert_eq!(browse(&service, &cookie, Method::DELETE, "/v1/user/tokens", all).await.0, StatusCode::OK);
     assert_eq!(browse(&service, &cookie, Method::GET, "/v1/user", None).await.0, StatusCode::UNAUTHORIZED);
     // A command of a session that ended after the door had let it in is not done.
-    let again = self::cookie(&service, OWNER, &password).await;
+    let again = signed_in(&service, OWNER, &password).await;
     let id: uuid::Uuid =
         sqlx::query_scalar("SELECT id FROM sessions").fetch_one(&service.database.pool).await.unwrap();
     let id = counterfoil_domain::ids::SessionId(id);
@@ -160,7 +120,7 @@ async fn what_narrows_ends_a_session_too() {
 async fn a_new_password_ends_the_other_sessions() {
     let service = Service::start().await;
     let old = owners_password(&service);
-    let (mine, other) = (cookie(&service, OWNER, &old).await, cookie(&service, OWNER, &old).await);
+    let (mine, other) = (signed_in(&service, OWNER, &old).await, signed_in(&service, OWNER, &old).await);
     let change = |current: &str, new: &str| {
         let body = json!({ "current_password": current, "new_password": new });
         let service = &service;
@@ -186,7 +146,7 @@ async fn a_new_password_ends_the_other_sessions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cookie_counts_only_from_a_page_of_ours() {
     let service = Service::start().await;
-    let cookie = cookie(&service, OWNER, &owners_password(&service)).await;
+    let cookie = signed_in(&service, OWNER, &owners_password(&service)).await;
     let token = &service.made.owner.token;
     let issue = |headers: &[(&str, &str)]| {
         let mut request = request(&service, Method::POST, "/v1/user/tokens").json(&json!({}));
@@ -243,105 +203,63 @@ async fn a_cookie_counts_only_from_a_page_of_ours() {
     service.stop().await;
 }
 
+/// Who a cookie says that it is, as its status.
+async fn who_am_i(service: &Service, cookie: &str) -> StatusCode {
+    browse(service, cookie, Method::GET, "/v1/user", None).await.0
+}
+
+fn made_up() -> String {
+    format!("counterfoil_session={}", Plaintext::mint("cf_ses_", &random()).into_shown())
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn failures_are_alike_and_limited() {
-    let service = Service::start().await;
-    person(&service, "member@example.com", Role::Member).await;
-    let failure = async |email: &str| {
-        let response = sign_in(&service, email, "not the password").await;
-        let mut headers = response.headers().clone();
-        headers.remove("x-request-id");
-        headers.remove("date");
-        (response.status(), format!("{headers:?}"), response.bytes().await.unwrap())
+async fn made_up_cookies_count_before_the_database_is_asked() {
+    let few = |config: &mut counterfoil::config::Config| {
+        let number = |number: u32| number.try_into().unwrap();
+        (config.limits.failures_per_second, config.limits.failures_burst) = (number(1), number(3));
     };
-    let known = failure(OWNER).await;
-    assert_eq!(known.0, StatusCode::UNAUTHORIZED);
-    assert_eq!(known, failure("nobody@example.com").await);
-    assert_eq!(known, failure("not an address").await);
-    // Successes are free, failures are not: seven more from here, for whomever.
-    for _ in 0..3 {
-        assert_eq!(
-            sign_in(&service, "MEMBER@example.com", "correct horse battery").await.status(),
-            StatusCode::CREATED
-        );
-    }
-    for n in 0..7 {
-        assert_eq!(failure(&format!("{n}@example.com")).await.0, StatusCode::UNAUTHORIZED, "{n}");
-    }
-    let response = sign_in(&service, OWNER, &owners_password(&service)).await;
-    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
-    let wait: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
-    assert!((1..=6).contains(&wait), "{wait}");
-    // Whoever has a token is not held up.
-    assert_eq!(
-        service.call(Method::GET, "/v1/user", &service.made.owner.token, None).await.0,
-        StatusCode::OK
-    );
-    service.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn odd_input_is_refused_and_holds_nobody_up() {
-    let service = Service::start().await;
-    let bodies = [
-        (json!({ "email": "a\0@example.com", "password": "p" }).to_string(), 422, "email"),
-        (json!({ "email": OWNER, "password": "p\0" }).to_string(), 422, "password"),
-        (json!({ "email": OWNER, "password": "" }).to_string(), 422, "password"),
-        (json!({ "email": OWNER, "password": "p".repeat(1025) }).to_string(), 422, "password"),
-        (json!({ "email": "e".repeat(255), "password": "p" }).to_string(), 422, "email"),
-        (format!(r#"{{"email":"{OWNER}","password":"\ud800"}}"#), 400, "body"),
-        (r#"{"email":"\ud800","password":"p"}"#.into(), 400, "body"),
-        (json!({ "email": OWNER }).to_string(), 400, "body"),
-        (json!({ "email": OWNER, "password": "p", "admin": true }).to_string(), 400, "body"),
-        (json!({ "email": OWNER, "password": "p", "organization": "acme" }).to_string(), 400, "body"),
-    ];
-    let password = owners_password(&service);
-    for (body, status, field) in bodies {
-        let request =
-            request(&service, Method::POST, "/v1/session").header("content-type", "application/json");
-        let (response, issued) = tokio::join!(request.body(body.clone()).send(), service.issue(json!({})));
-        let response = response.unwrap();
-        let shown = &body[..body.len().min(80)];
-        assert_eq!(response.status().as_u16(), status, "{shown}");
-        assert_eq!(response.headers()["content-type"], "application/problem+json");
-        assert_eq!(response.json::<Value>().await.unwrap()["field"], field, "{shown}");
-        assert!(issued["plaintext"].is_string());
-    }
-    let large = json!({ "email": OWNER, "password": "p".repeat(1024 * 1024) });
-    let response = request(&service, Method::POST, "/v1/session").json(&large).send().await.unwrap();
-    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    let elsewhere = json!({ "email": OWNER, "password": password, "organization": uuid::Uuid::nil() });
-    let response = request(&service, Method::POST, "/v1/session").json(&elsewhere).send().await.unwrap();
-    assert_eq!(response.status(), StatusCode::NOT_FOUND);
-    // None of it was counted as a failure, and nothing is broken.
-    assert_eq!(sign_in(&service, OWNER, &password).await.status(), StatusCode::CREATED);
-    service.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_sign_ins_is_shed_and_introspection_goes_on() {
-    let service = std::sync::Arc::new(Service::start().await);
-    let mut storm = tokio::task::JoinSet::new();
-    for n in 0..100 {
-        let service = service.clone();
-        storm.spawn(async move {
-            let email = format!("{n}@example.com");
-            let attempt = sign_in(&service, &email, "not the password");
-            // Half of them go away before they are answered; their hashes are computed all the same.
-            let patience = std::time::Duration::from_millis(if n % 2 == 0 { 10 } else { 60_000 });
-            tokio::time::timeout(patience, attempt).await.ok().map(|response| response.status().as_u16())
-        });
-    }
+    // At a first start, whoever waits for the first token fails for a while.
+    let service = Service::start_with(few, |edge| edge).await.restart().await;
+    let owners = signed_in(&service, OWNER, &owners_password(&service)).await;
+    // Each counts once.
     let (began, mut looked_at) = (std::time::Instant::now(), 0);
-    while !storm.is_empty() {
-        assert_eq!(service.introspect(&service.made.owner.token).await["active"], true);
-        while let Some(Ok(status)) = storm.try_join_next() {
-            assert!(status.is_none_or(|status| matches!(status, 401 | 429 | 503)), "{status:?}");
-            looked_at += u64::from(status == Some(401));
+    while who_am_i(&service, &made_up()).await == StatusCode::UNAUTHORIZED && looked_at < 100 {
+        looked_at += 1;
+    }
+    assert!((3..=4 + began.elapsed().as_secs()).contains(&looked_at), "{looked_at}");
+    // Whoever has signed in here is not held up by that.
+    assert_eq!(who_am_i(&service, &owners).await, StatusCode::OK);
+
+    // The database answers nobody. What cannot be a secret is refused all the same, and then whatever is made up.
+    let service = service.restart().await;
+    assert_eq!(who_am_i(&service, &owners).await, StatusCode::OK);
+    let pool = service.database.pool.clone();
+    let held =
+        futures_util::future::join_all((0..pool.options().get_max_connections()).map(|_| pool.acquire()));
+    let held: Vec<_> = held.await.into_iter().map(Result::unwrap).collect();
+    let secret = made_up();
+    let held_up = StatusCode::TOO_MANY_REQUESTS;
+    for unlike in
+        [&secret[..secret.len() - 1], &secret.replacen("cf_ses_", "cf_pat_", 1), "counterfoil_session=x"]
+    {
+        let status = who_am_i(&service, unlike).await;
+        assert!([StatusCode::UNAUTHORIZED, held_up].contains(&status), "{unlike}: {status}");
+    }
+    // The allowance comes back meanwhile, slowly; so it is used up right before.
+    let mut status = StatusCode::OK;
+    for _ in 0..3 {
+        while who_am_i(&service, "counterfoil_session=x").await != held_up {}
+        status = who_am_i(&service, &secret).await;
+        if status == held_up {
+            break;
         }
     }
-    // No more than the limit of one address, what it gains meanwhile, and what was being computed at that moment.
-    let cores = std::thread::available_parallelism().unwrap().get() as u64;
-    assert!(looked_at <= 10 + began.elapsed().as_secs() / 6 + cores, "{looked_at}");
-    std::sync::Arc::into_inner(service).unwrap().stop().await;
+    assert_eq!(status, held_up);
+    let (known, ()) = tokio::join!(who_am_i(&service, &owners), async { drop(held) });
+    assert_eq!(known, StatusCode::OK);
+
+    // What has worked does not work for ever.
+    browse(&service, &owners, Method::DELETE, "/v1/session", None).await;
+    assert_ne!(who_am_i(&service, &owners).await, StatusCode::OK);
+    service.stop().await;
 }

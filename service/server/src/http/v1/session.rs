@@ -8,7 +8,7 @@ use crate::event_log::writer::WriteError;
 use crate::http::RequestId;
 use crate::http::body::Json;
 use crate::http::caller::{Caller, Credential};
-use crate::http::cookies::{SESSION_SECONDS, Stems, no_session_cookie, session_cookie, stems};
+use crate::http::cookies::{SESSION_PREFIX, SESSION_SECONDS, Stems, no_session_cookie, session_cookie, stems};
 use crate::http::problem::Problem;
 use crate::ops::rates::ClientAddress;
 use crate::passwords::Password;
@@ -154,7 +154,7 @@ async fn open(
     request_id: Uuid,
     door: &Door,
 ) -> Result<Response, Problem> {
-    let secret = Plaintext::mint("cf_ses_", &crate::clock::random());
+    let secret = Plaintext::mint(SESSION_PREFIX, &crate::clock::random());
     let (id, expires_at) = (SessionId(app.clock.uuid()), app.clock.now().plus_seconds(SESSION_SECONDS));
     let action = Action::OpenSession(OpenSession {
         id,
@@ -172,6 +172,7 @@ async fn open(
         return Err(Problem::sign_in_failed());
     }
     opened?;
+    app.sessions.add(secret.digest(), expires_at, app.clock.now());
     let document = SignedIn {
         user: UserRecord { id: user.id, email: people::address(&app.pool, user).await? },
         organization_id: organization,

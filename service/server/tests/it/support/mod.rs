@@ -1,5 +1,6 @@
 //! A service with a private PostgreSQL, an organization, and people who talk to it over HTTP.
 
+pub(crate) mod browser;
 mod everything;
 pub(crate) mod front;
 pub(crate) mod load;

@@ -1,0 +1,178 @@
+//! Finding out who a request's credential belongs to.
+
+use super::admission::Notes;
+use super::caller::{Caller, Credential};
+use super::cookies::{InCookie, SESSION_PREFIX, Stems, changes, in_cookie, stems};
+use super::credentials::{Presented, presented, token};
+use super::problem::Problem;
+use crate::app::App;
+use crate::ops::metrics::Limited;
+use crate::ops::rates::ClientAddress;
+use crate::read_model::sessions;
+use counterfoil_domain::actor::Actor;
+use counterfoil_domain::ids::{OrganizationId, Seq};
+use counterfoil_domain::plaintext::{Digest, has_form};
+use counterfoil_domain::refusal::Refusal;
+use counterfoil_domain::scope::Scopes;
+use counterfoil_domain::token::Kind;
+use http::request::Parts;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Finds out who presents this credential: a header's, or a cookie's where no header has one. A token is used
+/// once its scope is accepted too ([`Caller::used`]).
+///
+/// # Errors
+/// 401 for what is held and says no; 503 for what cannot be judged now; 403 for a cookie that a foreign page sent.
+pub(super) async fn authenticate(parts: &Parts, app: &App) -> Result<Caller, Problem> {
+    match presented(&parts.headers) {
+        Presented::Bearer(secret) => by_token(parts, app, secret),
+        Presented::Basic(_) | Presented::TooLong => Err(Problem::unauthenticated()),
+        Presented::Nothing => by_cookie(parts, app).await,
+        Presented::Ambiguous => Err(Problem::malformed(
+            "Authorization",
+            "Send one credential, as `Authorization: Bearer …` or as `X-API-KEY`.",
+        )),
+    }
+}
+
+async fn by_cookie(parts: &Parts, app: &App) -> Result<Caller, Problem> {
+    let stems = stems(&parts.headers, &app.issuer);
+    match in_cookie(&parts.headers, &app.issuer) {
+        InCookie::Nothing => Err(Problem::unauthenticated()),
+        InCookie::Ambiguous => Err(Problem::malformed("Cookie", "A credential's cookie is there twice.")),
+        // A program that keeps its token in a cookie says nothing of pages; a browser does.
+        InCookie::Token(secret) => match (stems, token(secret)) {
+            (Stems::Elsewhere, _) => Err(Problem::cross_origin()),
+            (_, Presented::Bearer(secret)) => by_token(parts, app, secret),
+            _ => Err(Problem::malformed("Cookie", "The cookie X-API-KEY has no token.")),
+        },
+        InCookie::Session(_) if changes(&parts.method) && stems != Stems::Here => {
+            Err(Problem::cross_origin())
+        }
+        InCookie::Session(secret) => by_session(parts, app, secret).await,
+    }
+}
+
+fn by_token(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> {
+    let (fresh, now) = (app.is_fresh(), app.clock.now());
+    let Some(found) = app.index.find(&Digest::of(secret), now) else {
+        return Err(if fresh { Problem::unauthenticated() } else { in_doubt(app) });
+    };
+    if found.has_ended {
+        app.note_ended_use(found.token, None, now);
+    }
+    let user = found
+        .user
+        .filter(|_| found.kind == Kind::Personal && found.works)
+        .ok_or_else(Problem::unauthenticated)?;
+    let organization = organization(parts)?.unwrap_or(found.home);
+    let role = app.index.role(user, organization, found.since);
+    let role = match role {
+        Some(role) => role,
+        // Another organization's existence is nobody's business.
+        None if organization != found.home => return Err(Problem::not_found()),
+        None => return Err(Problem::unauthenticated()),
+    };
+    if !fresh {
+        return Err(in_doubt(app));
+    }
+    admit(parts, app, "token", found.token.0)?;
+    Ok(Caller {
+        actor: Actor::Token { token_id: found.token, generation: found.generation, user_id: user },
+        user,
+        credential: Credential::Token { id: found.token, generation: found.generation },
+        organization,
+        role,
+        since: found.since,
+        used: Some(found.used()),
+        scopes: found.scopes,
+        request_id: request_id(parts, app),
+    })
+}
+
+/// 503, and why.
+pub(super) fn in_doubt(app: &App) -> Problem {
+    Problem::in_doubt(app.freshness.doubt())
+}
+
+async fn by_session(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> {
+    let session = session(parts, app, secret).await?;
+    if !app.is_fresh() {
+        return Err(in_doubt(app));
+    }
+    let organization = organization(parts)?.unwrap_or(session.home);
+    let role = match app.index.role(session.user, organization, Seq::MAX) {
+        Some(role) => role,
+        None if organization != session.home => return Err(Problem::not_found()),
+        None => return Err(Refusal::Forbidden.into()),
+    };
+    admit(parts, app, "session", session.id.0)?;
+    Ok(Caller {
+        actor: Actor::Session { session_id: session.id, user_id: session.user },
+        user: session.user,
+        credential: Credential::Session { id: session.id, expires_at: session.expires_at },
+        organization,
+        role,
+        since: Seq::MAX,
+        used: None,
+        scopes: Arc::new(Scopes::read_write()),
+        request_id: request_id(parts, app),
+    })
+}
+
+/// The session of a cookie's secret. Anybody can make cookies up, and only the database knows which are good: so what
+/// has not the form of a secret is refused without it, and what has not worked here before counts as a failure of its
+/// address before it is looked up. A session that has worked is looked up whatever its neighbours do.
+async fn session(parts: &Parts, app: &App, secret: &[u8]) -> Result<sessions::Found, Problem> {
+    if !has_form(SESSION_PREFIX, secret) {
+        return Err(Problem::unauthenticated());
+    }
+    let digest = Digest::of(secret);
+    let known = app.sessions.has(&digest);
+    if !known {
+        let address = parts.extensions.get::<ClientAddress>().ok_or_else(Problem::internal)?;
+        app.rates.failure(*address).map_err(|wait| {
+            app.metrics.rate_limited(Limited::Address);
+            Problem::too_many(wait)
+        })?;
+    }
+    let now = app.clock.now();
+    match sessions::find(&app.pool, &digest).await?.filter(|session| now < session.expires_at) {
+        Some(session) => {
+            app.sessions.add(digest, session.expires_at, now);
+            Ok(session)
+        }
+        None => {
+            app.sessions.forget(&digest);
+            let refused = Problem::unauthenticated();
+            Err(if known { refused } else { refused.counted() })
+        }
+    }
+}
+
+/// Notes who asks, and takes the request from the credential's allowance.
+fn admit(parts: &Parts, app: &App, kind: &str, id: Uuid) -> Result<(), Problem> {
+    Notes::actor(&parts.extensions, kind, id);
+    app.rates.credential(id).map_err(|wait| {
+        app.metrics.rate_limited(Limited::Credential);
+        Problem::too_many(wait)
+    })
+}
+
+/// The request's id, which the accept loop made.
+fn request_id(parts: &Parts, app: &App) -> Uuid {
+    parts.extensions.get::<super::RequestId>().map_or_else(|| app.clock.uuid(), |id| id.0)
+}
+
+fn organization(parts: &Parts) -> Result<Option<OrganizationId>, Problem> {
+    let mut values = parts.headers.get_all("x-organization").iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            let id = value.to_str().ok().and_then(|text| text.parse().ok());
+            id.map(Some).ok_or_else(|| Problem::malformed("X-Organization", "It is an organization's id."))
+        }
+        _ => Err(Problem::malformed("X-Organization", "Send it once.")),
+    }
+}

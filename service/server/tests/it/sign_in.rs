@@ -1,0 +1,111 @@
+//! Failures to sign in: alike, limited, and nobody else's trouble.
+
+use crate::support::Service;
+use crate::support::browser::{OWNER, owners_password, request, sign_in};
+use crate::support::people::person;
+use counterfoil_domain::role::Role;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_alike_and_limited() {
+    let service = Service::start().await;
+    person(&service, "member@example.com", Role::Member).await;
+    let failure = async |email: &str| {
+        let response = sign_in(&service, email, "not the password").await;
+        let mut headers = response.headers().clone();
+        headers.remove("x-request-id");
+        headers.remove("date");
+        (response.status(), format!("{headers:?}"), response.bytes().await.unwrap())
+    };
+    let known = failure(OWNER).await;
+    assert_eq!(known.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(known, failure("nobody@example.com").await);
+    assert_eq!(known, failure("not an address").await);
+    // Successes are free, failures are not: seven more from here, for whomever.
+    for _ in 0..3 {
+        assert_eq!(
+            sign_in(&service, "MEMBER@example.com", "correct horse battery").await.status(),
+            StatusCode::CREATED
+        );
+    }
+    for n in 0..7 {
+        assert_eq!(failure(&format!("{n}@example.com")).await.0, StatusCode::UNAUTHORIZED, "{n}");
+    }
+    let response = sign_in(&service, OWNER, &owners_password(&service)).await;
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    let wait: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=6).contains(&wait), "{wait}");
+    // Whoever has a token is not held up.
+    assert_eq!(
+        service.call(Method::GET, "/v1/user", &service.made.owner.token, None).await.0,
+        StatusCode::OK
+    );
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_input_is_refused_and_holds_nobody_up() {
+    let service = Service::start().await;
+    let bodies = [
+        (json!({ "email": "a\0@example.com", "password": "p" }).to_string(), 422, "email"),
+        (json!({ "email": OWNER, "password": "p\0" }).to_string(), 422, "password"),
+        (json!({ "email": OWNER, "password": "" }).to_string(), 422, "password"),
+        (json!({ "email": OWNER, "password": "p".repeat(1025) }).to_string(), 422, "password"),
+        (json!({ "email": "e".repeat(255), "password": "p" }).to_string(), 422, "email"),
+        (format!(r#"{{"email":"{OWNER}","password":"\ud800"}}"#), 400, "body"),
+        (r#"{"email":"\ud800","password":"p"}"#.into(), 400, "body"),
+        (json!({ "email": OWNER }).to_string(), 400, "body"),
+        (json!({ "email": OWNER, "password": "p", "admin": true }).to_string(), 400, "body"),
+        (json!({ "email": OWNER, "password": "p", "organization": "acme" }).to_string(), 400, "body"),
+    ];
+    let password = owners_password(&service);
+    for (body, status, field) in bodies {
+        let request =
+            request(&service, Method::POST, "/v1/session").header("content-type", "application/json");
+        let (response, issued) = tokio::join!(request.body(body.clone()).send(), service.issue(json!({})));
+        let response = response.unwrap();
+        let shown = &body[..body.len().min(80)];
+        assert_eq!(response.status().as_u16(), status, "{shown}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.json::<Value>().await.unwrap()["field"], field, "{shown}");
+        assert!(issued["plaintext"].is_string());
+    }
+    let large = json!({ "email": OWNER, "password": "p".repeat(1024 * 1024) });
+    let response = request(&service, Method::POST, "/v1/session").json(&large).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let elsewhere = json!({ "email": OWNER, "password": password, "organization": uuid::Uuid::nil() });
+    let response = request(&service, Method::POST, "/v1/session").json(&elsewhere).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    // None of it was counted as a failure, and nothing is broken.
+    assert_eq!(sign_in(&service, OWNER, &password).await.status(), StatusCode::CREATED);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_sign_ins_is_shed_and_introspection_goes_on() {
+    let service = std::sync::Arc::new(Service::start().await);
+    let mut storm = tokio::task::JoinSet::new();
+    for n in 0..100 {
+        let service = service.clone();
+        storm.spawn(async move {
+            let email = format!("{n}@example.com");
+            let attempt = sign_in(&service, &email, "not the password");
+            // Half of them go away before they are answered; their hashes are computed all the same.
+            let patience = std::time::Duration::from_millis(if n % 2 == 0 { 10 } else { 60_000 });
+            tokio::time::timeout(patience, attempt).await.ok().map(|response| response.status().as_u16())
+        });
+    }
+    let (began, mut looked_at) = (std::time::Instant::now(), 0);
+    while !storm.is_empty() {
+        assert_eq!(service.introspect(&service.made.owner.token).await["active"], true);
+        while let Some(Ok(status)) = storm.try_join_next() {
+            assert!(status.is_none_or(|status| matches!(status, 401 | 429 | 503)), "{status:?}");
+            looked_at += u64::from(status == Some(401));
+        }
+    }
+    // No more than the limit of one address, what it gains meanwhile, and what was being computed at that moment.
+    let cores = std::thread::available_parallelism().unwrap().get() as u64;
+    assert!(looked_at <= 10 + began.elapsed().as_secs() / 6 + cores, "{looked_at}");
+    std::sync::Arc::into_inner(service).unwrap().stop().await;
+}
