@@ -75,7 +75,8 @@ pub struct Limits {
     pub strangers_per_second: NonZeroU32,
     /// The burst of that. Default 200.
     pub strangers_burst: NonZeroU32,
-    /// Failures to sign in a minute, from one address and for one account. Default 10.
+    /// Failures to sign in a minute, from one address, and in the long run for one account; an account's owner is not
+    /// held up where it has signed in lately. Default 10.
     pub sign_in_failures: NonZeroU32,
 }
 

@@ -1,57 +1,125 @@
-//! Failures to sign in: so many a minute from one address, and so many for one account. Successes are free, so that
-//! an office behind one address is not locked out of its own Monday.
+//! Failures to sign in, so many a minute: enough for an owner who mistypes, too few to guess a password by, and no way
+//! to keep an owner out. Successes are free, so that an office behind one address is not locked out of its own Monday.
+//!
+//! | who tries | its failures count against |
+//! |---|---|
+//! | a stranger | its address, and the account as strangers try it from everywhere |
+//! | whoever comes from where the account has signed in lately | the account at that address |
+//! | whoever changes the password in a session | the session |
+//! | whoever changes it with a token | the user's tokens together, for one can make others |
+//!
+//! All have one rate. Strangers together have a tenfold burst for one account, so a single address, however long it goes
+//! on, leaves room for others; in the long run they all guess no faster than one. Many addresses can use the burst up, and
+//! hold up each other and an owner who comes from a new place; an owner at a known one, or in a session, goes on.
+//! Whoever shares an address with somebody can notice that they sign in from there, and may hold them up there.
+//! Places are kept in memory: after a restart all are strangers, and nobody has failed yet.
 //!
 //! The account is what was typed, known or not, so that the limit does not tell which accounts there are.
 
 use crate::ops::rates::ClientAddress;
+use counterfoil_domain::ids::{SessionId, UserId};
+use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::HashMapStateStore;
-use governor::{Quota, RateLimiter, clock::DefaultClock};
+use governor::{Quota, RateLimiter};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZero;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Who failed. Accounts are kept as digests: no list of addresses lies about in memory.
+/// An account, as the digest of its folded e-mail address: no list of addresses lies about in memory.
+type Account = [u8; 32];
+
+/// What a failure counts against. An address counts whole, in IPv6 by its /64, which is what one household gets.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
     Address(IpAddr),
-    Account([u8; 32]),
+    Strangers(Account),
+    Place(Account, IpAddr),
+    Session(SessionId),
+    TokensOf(UserId),
 }
 
-/// From where, and for which account somebody signs in.
+/// What a failure of one attempt will count against.
 #[derive(Clone, Copy)]
-pub struct Attempt([Key; 2]);
+pub struct Attempt([Option<Key>; 2]);
 
 impl Attempt {
-    /// The address counts whole, in IPv6 by its /64, which is what one household gets. The account is its folded
-    /// e-mail address.
-    pub fn new(address: ClientAddress, account: &str) -> Self {
-        Self([Key::Address(address.bucket()), Key::Account(Sha256::digest(account).into())])
+    /// By whoever holds a session.
+    pub fn in_session(id: SessionId) -> Self {
+        Self([Some(Key::Session(id)), None])
+    }
+
+    /// By whoever holds one of a user's tokens.
+    pub fn with_token_of(user: UserId) -> Self {
+        Self([Some(Key::TokensOf(user)), None])
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.0.iter().flatten()
     }
 }
 
+type Counts<C> = RateLimiter<Key, HashMapStateStore<Key>, C, StateInformationMiddleware>;
+
 /// See the module. Times are times since boot.
-pub struct Failures {
-    counts: RateLimiter<Key, HashMapStateStore<Key>, DefaultClock, StateInformationMiddleware>,
+pub struct Failures<C: Clock = DefaultClock> {
+    counts: Counts<C>,
+    /// The same for what strangers do, with the larger burst.
+    strangers: Counts<C>,
     /// Until when a key is refused. Failures are counted after the fact, so the count alone would let every attempt
     /// be looked at first.
     refused: Mutex<HashMap<Key, Duration>>,
+    /// Where accounts have signed in, and when: the last place first.
+    places: Mutex<HashMap<Account, Vec<(IpAddr, Duration)>>>,
     /// How long it takes until one more failure is free.
     pause: Duration,
 }
 
+/// How many failures of strangers for one account may come at once, in those of one address.
+const BURST: u32 = 10;
 /// So many keys may be counted before old ones are looked for. Failures cost a password hash each, so a minute has
 /// no more than some thousands.
 const TIDY: usize = 1000;
+/// Places that are remembered of an account, and for how long.
+const PLACES: usize = 8;
+const LATELY: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Accounts whose places are remembered. The places of those on top stay strange.
+const ACCOUNTS: usize = 100_000;
 
 impl Failures {
     /// So many failures a minute.
     pub fn new(a_minute: NonZero<u32>) -> Self {
-        let counts = RateLimiter::hashmap(Quota::per_minute(a_minute)).with_middleware();
-        Self { counts, refused: Mutex::default(), pause: Duration::from_secs(60) / a_minute.get() }
+        Self::by(a_minute, &DefaultClock::default())
+    }
+}
+
+impl<C: Clock + Clone> Failures<C> {
+    fn by(a_minute: NonZero<u32>, clock: &C) -> Self {
+        let quota = Quota::per_minute(a_minute);
+        let burst = a_minute.saturating_mul(NonZero::<u32>::MIN.saturating_add(BURST - 1));
+        let counts = |quota| RateLimiter::new(quota, HashMapStateStore::default(), clock.clone());
+        Self {
+            counts: counts(quota),
+            strangers: counts(quota.allow_burst(burst)),
+            refused: Mutex::default(),
+            places: Mutex::default(),
+            pause: Duration::from_secs(60) / a_minute.get(),
+        }
+    }
+
+    /// An attempt to sign in.
+    pub fn attempt(&self, address: ClientAddress, account: &str, now: Duration) -> Attempt {
+        let (address, account) = (address.bucket(), Sha256::digest(account).into());
+        let places = lock(&self.places);
+        let place = places.get(&account).and_then(|known| known.iter().find(|(known, _)| *known == address));
+        if place.is_some_and(|(_, at)| now < *at + LATELY) {
+            Attempt([Some(Key::Place(account, address)), None])
+        } else {
+            Attempt([Some(Key::Address(address)), Some(Key::Strangers(account))])
+        }
     }
 
     /// Whether an attempt may be looked at.
@@ -59,8 +127,8 @@ impl Failures {
     /// # Errors
     /// How long it is refused.
     pub fn check(&self, attempt: &Attempt, now: Duration) -> Result<(), Duration> {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = attempt.0.iter().filter_map(|key| refused.get(key)).max();
+        let refused = lock(&self.refused);
+        let until = attempt.keys().filter_map(|key| refused.get(key)).max();
         match until.and_then(|until| until.checked_sub(now)).filter(|left| !left.is_zero()) {
             Some(left) => Err(left),
             None => Ok(()),
@@ -69,60 +137,42 @@ impl Failures {
 
     /// Counts a failure.
     pub fn failed(&self, attempt: &Attempt, now: Duration) {
-        if self.counts.len() > TIDY {
-            self.counts.retain_recent();
+        for counts in [&self.counts, &self.strangers] {
+            if counts.len() > TIDY {
+                counts.retain_recent();
+            }
         }
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = lock(&self.refused);
         refused.retain(|_, until| *until > now);
-        for key in attempt.0 {
-            let more = self.counts.check_key(&key).map(|state| state.remaining_burst_capacity());
+        for key in attempt.keys() {
+            let counts = if matches!(key, Key::Strangers(_)) { &self.strangers } else { &self.counts };
+            let more = counts.check_key(key).map(|state| state.remaining_burst_capacity());
             if more.unwrap_or(0) == 0 {
-                refused.insert(key, now + self.pause);
+                refused.insert(*key, now + self.pause);
             }
         }
     }
+
+    /// Remembers from where an account has signed in.
+    pub fn succeeded(&self, address: ClientAddress, account: &str, now: Duration) {
+        let (address, account) = (address.bucket(), Sha256::digest(account).into());
+        let mut places = lock(&self.places);
+        if places.len() >= ACCOUNTS && !places.contains_key(&account) {
+            places.retain(|_, known| known.iter().any(|(_, at)| now < *at + LATELY));
+            if places.len() >= ACCOUNTS {
+                return;
+            }
+        }
+        let known = places.entry(account).or_default();
+        known.retain(|(known, _)| *known != address);
+        known.insert(0, (address, now));
+        known.truncate(PLACES);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Duration = Duration::from_secs(1000);
-
-    fn attempt(address: &str, account: &str) -> Attempt {
-        Attempt::new(ClientAddress(address.parse().unwrap()), account)
-    }
-
-    #[test]
-    fn the_eleventh_is_refused_for_the_account_and_from_the_address() {
-        let failures = Failures::new(NonZero::new(10).unwrap());
-        for n in 0..10 {
-            assert_eq!(failures.check(&attempt("192.0.2.1", "a@example.com"), NOW), Ok(()), "{n}");
-            failures.failed(&attempt("192.0.2.1", "a@example.com"), NOW);
-        }
-        for (address, account, refused) in [
-            ("192.0.2.1", "a@example.com", true),
-            ("192.0.2.2", "a@example.com", true),
-            ("192.0.2.1", "b@example.com", true),
-            ("::ffff:192.0.2.1", "b@example.com", true),
-            ("192.0.2.2", "b@example.com", false),
-        ] {
-            assert_eq!(
-                failures.check(&attempt(address, account), NOW).is_err(),
-                refused,
-                "{address} {account}"
-            );
-        }
-        // One more is free after a tenth of a minute.
-        let later = NOW + Duration::from_secs(6);
-        assert_eq!(failures.check(&attempt("192.0.2.1", "a@example.com"), later), Ok(()));
-    }
-
-    #[test]
-    fn a_household_is_one_address() {
-        let failures = Failures::new(NonZero::<u32>::MIN);
-        failures.failed(&attempt("2001:db8:1:2::1", "a"), NOW);
-        assert!(failures.check(&attempt("2001:db8:1:2:ffff::1", "b"), NOW).is_err());
-        assert!(failures.check(&attempt("2001:db8:1:3::1", "b"), NOW).is_ok());
-    }
-}
+mod tests;

@@ -36,7 +36,7 @@ use tower_governor::{GovernorError, GovernorLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
-use v1::{events, gateway_changes, gateway_tokens, gateways, session, token_changes, token_list, tokens, user};
+use v1::{events, gateway_changes, gateway_tokens, gateways, password, session, token_changes, token_list, tokens, user};
 
 /// A request's id, made here: a client's own may be a secret in the wrong place.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(session::sign_in, session::sign_out))
         .routes(routes!(user::who_am_i))
         .routes(routes!(session::end_all))
-        .routes(routes!(session::change_password))
+        .routes(routes!(password::change))
         .routes(routes!(token_list::list, tokens::issue, tokens::delete_all))
         .routes(routes!(tokens::get, token_changes::change, token_changes::revoke))
         .routes(routes!(token_changes::rotate))

@@ -1,10 +1,10 @@
 //! Failures to sign in: alike, limited, and nobody else's trouble.
 
 use crate::support::Service;
-use crate::support::browser::{OWNER, owners_password, request, sign_in};
+use crate::support::browser::{OWNER, browse, owners_password, request, sign_in};
 use crate::support::people::person;
 use counterfoil_domain::role::Role;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,6 +36,9 @@ async fn failures_are_alike_and_limited() {
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     let wait: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=6).contains(&wait), "{wait}");
+    // Whoever has signed in from here is not held up by the neighbours.
+    let members = sign_in(&service, "member@example.com", "correct horse battery").await;
+    assert_eq!(members.status(), StatusCode::CREATED);
     // Whoever has a token is not held up.
     assert_eq!(
         service.call(Method::GET, "/v1/user", &service.made.owner.token, None).await.0,
@@ -108,4 +111,53 @@ async fn a_storm_of_sign_ins_is_shed_and_introspection_goes_on() {
     let cores = std::thread::available_parallelism().unwrap().get() as u64;
     assert!(looked_at <= 10 + began.elapsed().as_secs() / 6 + cores, "{looked_at}");
     std::sync::Arc::into_inner(service).unwrap().stop().await;
+}
+
+/// Signs in from an address, through a trusted proxy.
+async fn from(service: &Service, address: &str, password: &str) -> Response {
+    let body = json!({ "email": OWNER, "password": password });
+    let request = request(service, Method::POST, "/v1/session").header("x-forwarded-for", address);
+    request.json(&body).send().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_keeps_an_owner_out() {
+    let few = |config: &mut counterfoil::config::Config| {
+        config.limits.sign_in_failures = 1.try_into().unwrap();
+        config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    };
+    let service = Service::start_with(few, |edge| edge).await;
+    let password = owners_password(&service);
+    let wrong = async |address: &str| from(&service, address, "not the password").await.status();
+    let right = async |address: &str| from(&service, address, &password).await.status();
+    // One address has its say, and keeps out itself.
+    assert_eq!(wrong("192.0.2.1").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(wrong("192.0.2.1").await, StatusCode::TOO_MANY_REQUESTS);
+    let home = from(&service, "198.51.100.1", &password).await;
+    assert_eq!(home.status(), StatusCode::CREATED);
+    let session = home.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_string();
+    // Ten have used up what all strangers have, whether or not they know the password.
+    for n in 2..=10 {
+        assert_eq!(wrong(&format!("192.0.2.{n}")).await, StatusCode::UNAUTHORIZED, "{n}");
+    }
+    assert_eq!(wrong("192.0.2.11").await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(right("192.0.2.11").await, StatusCode::TOO_MANY_REQUESTS);
+    // Not so the owner at home, nor in a session, wherever that is.
+    assert_eq!(right("198.51.100.1").await, StatusCode::CREATED);
+    let change = async |current: &str| {
+        let body = json!({ "current_password": current, "new_password": "correct horse" });
+        browse(&service, &session, Method::PUT, "/v1/user/password", Some(body)).await.0
+    };
+    let by_token = async || {
+        let body = json!({ "current_password": "not the password", "new_password": "correct horse" });
+        let token = &service.made.owner.token;
+        service.call(Method::PUT, "/v1/user/password", token, Some(body)).await.0
+    };
+    // A token's holder has guesses of its own, as few.
+    assert_eq!(by_token().await, StatusCode::FORBIDDEN);
+    assert_eq!(by_token().await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(change(&password).await, StatusCode::NO_CONTENT);
+    assert_eq!(change("not the password").await, StatusCode::FORBIDDEN);
+    assert_eq!(change("correct horse").await, StatusCode::TOO_MANY_REQUESTS);
+    service.stop().await;
 }

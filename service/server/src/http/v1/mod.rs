@@ -4,6 +4,7 @@ pub mod events;
 pub mod gateway_changes;
 pub mod gateway_tokens;
 pub mod gateways;
+pub mod password;
 pub mod record;
 pub mod session;
 pub mod token_changes;

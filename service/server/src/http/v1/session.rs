@@ -1,4 +1,4 @@
-//! Signing in and out, and changing the password.
+//! Signing in and out.
 
 use super::tokens::shown;
 use super::user::{Membership, UserRecord, memberships};
@@ -8,7 +8,9 @@ use crate::event_log::writer::WriteError;
 use crate::http::RequestId;
 use crate::http::body::Json;
 use crate::http::caller::{Caller, Credential};
-use crate::http::cookies::{SESSION_PREFIX, SESSION_SECONDS, Stems, no_session_cookie, session_cookie, stems};
+use crate::http::cookies::{
+    SESSION_PREFIX, SESSION_SECONDS, Stems, no_session_cookie, session_cookie, stems,
+};
 use crate::http::problem::Problem;
 use crate::ops::rates::ClientAddress;
 use crate::passwords::Password;
@@ -20,7 +22,7 @@ use axum::response::{IntoResponse, Response};
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::ids::{OrganizationId, Seq, SessionId};
-use counterfoil_domain::people::{OpenSession, SetPassword};
+use counterfoil_domain::people::OpenSession;
 use counterfoil_domain::plaintext::Plaintext;
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::timestamp::Timestamp;
@@ -64,8 +66,9 @@ pub struct SignedIn {
 
 /// Who signs in, from where.
 struct Door {
-    attempt: Attempt,
+    address: ClientAddress,
     key: String,
+    attempt: Attempt,
 }
 
 /// Signs in.
@@ -105,7 +108,8 @@ pub async fn sign_in(
     }
     let password = Password::new(password).map_err(|what| Problem::invalid("password", what))?;
     let key = folded(email.trim());
-    let door = Door { attempt: Attempt::new(address.0, &key), key };
+    let attempt = app.failures.attempt(address.0, &key, app.clock.boottime());
+    let door = Door { address: address.0, key, attempt };
     let user = with_password(&app, &door, password).await?;
     let organization = home(&user, organization)?;
     open(&app, &user, organization, id.0.0, &door).await
@@ -113,10 +117,10 @@ pub async fn sign_in(
 
 /// The user whose password this is.
 async fn with_password(app: &App, door: &Door, password: Password) -> Result<User, Problem> {
-    checked(app, door)?;
+    checked(app, &door.attempt)?;
     let place = app.passwords.place().await?;
     // Again, for those that waited while others failed.
-    checked(app, door)?;
+    checked(app, &door.attempt)?;
     let found = people::by_address(&app.pool, &door.key).await?;
     let (user, hash) = match found {
         Some(WithPassword { user, hash }) => (Some(user), hash),
@@ -132,8 +136,12 @@ async fn with_password(app: &App, door: &Door, password: Password) -> Result<Use
     }
 }
 
-fn checked(app: &App, door: &Door) -> Result<(), Problem> {
-    let refused = app.failures.check(&door.attempt, app.clock.boottime());
+/// Whether an attempt may be looked at.
+///
+/// # Errors
+/// 429.
+pub(super) fn checked(app: &App, attempt: &Attempt) -> Result<(), Problem> {
+    let refused = app.failures.check(attempt, app.clock.boottime());
     refused.map_err(|left| Problem::too_many_failures(left.as_secs() + 1))
 }
 
@@ -172,6 +180,7 @@ async fn open(
         return Err(Problem::sign_in_failed());
     }
     opened?;
+    app.failures.succeeded(door.address, &door.key, app.clock.boottime());
     app.sessions.add(secret.digest(), expires_at, app.clock.now());
     let document = SignedIn {
         user: UserRecord { id: user.id, email: people::address(&app.pool, user).await? },
@@ -226,63 +235,4 @@ fn signed_out(app: &App) -> Response {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     response
-}
-
-/// Two passwords.
-#[derive(Deserialize, ToSchema)]
-#[schema(example = json!({ "current_password": "correct horse battery", "new_password": "battery horse correct" }))]
-#[serde(deny_unknown_fields)]
-pub struct ChangePassword {
-    /// The present password.
-    #[schema(format = Password, min_length = 1, max_length = 1024)]
-    current_password: String,
-    /// The new one.
-    #[schema(format = Password, min_length = 8, max_length = 1024)]
-    new_password: String,
-}
-
-/// Changes the caller's password, and ends the caller's other sessions.
-///
-/// # Errors
-/// As [`Problem`] chooses.
-#[utoipa::path(
-    put,
-    path = "/v1/user/password",
-    tag = "User",
-    operation_id = "change_password",
-    security(("bearer" = ["write"]), ("session" = ["write"])),
-    request_body = ChangePassword,
-    responses(
-        (status = 204, description = "It is changed."),
-        (status = 403, description = "The present password is another one, or the credential lacks a scope."),
-        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
-    ),
-)]
-pub async fn change_password(
-    State(app): State<App>,
-    address: Extension<ClientAddress>,
-    caller: Caller,
-    body: Json<ChangePassword>,
-) -> Result<Response, Problem> {
-    let ChangePassword { current_password, new_password } = body.value;
-    let current =
-        Password::new(current_password).map_err(|what| Problem::invalid("current_password", what))?;
-    let new = Password::chosen(new_password).map_err(|what| Problem::invalid("new_password", what))?;
-    let found = people::by_id(&app.pool, caller.user).await?.ok_or_else(Problem::unauthenticated)?;
-    // Whoever holds a token or a session gets no more guesses than at the front door.
-    let key = folded(&people::address(&app.pool, &found.user).await?);
-    let door = Door { attempt: Attempt::new(address.0, &key), key };
-    checked(&app, &door)?;
-    let place = app.passwords.place().await?;
-    checked(&app, &door)?;
-    let (fits, place) = place.fits(current, found.hash).await?;
-    if !fits {
-        app.failures.failed(&door.attempt, app.clock.boottime());
-        return Err(Refusal::WrongPassword.into());
-    }
-    let hash = place.hash(new).await?;
-    let checked = Some(found.user.password_set);
-    let action = Action::SetPassword(SetPassword { user: caller.user, hash, checked });
-    app.writer.write(caller.command(action), None).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
 }
