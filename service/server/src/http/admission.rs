@@ -5,8 +5,9 @@ use super::address;
 use super::cookies::changes;
 use super::edge::{HEAD_BYTES, MOST_HEADERS};
 use super::problem::{FailedAuthentication, Problem};
+use super::progress::Progress;
 use super::tracked::{Incoming, Outgoing};
-use super::wire::{Progress, Times};
+use super::wire::Times;
 use crate::app::App;
 use crate::clock::request_id;
 use crate::config::Config;
@@ -194,6 +195,7 @@ impl Edge {
                 extensions.insert(RequestId(seen.id));
                 extensions.insert(client);
                 extensions.insert(notes.clone());
+                extensions.insert(progress.clone());
                 let (tracked, place) = (progress.clone(), Arc::new(Mutex::new(place)));
                 let held = place.clone();
                 let request = request.map(|body| Body::new(Incoming::new(body, tracked, held)));

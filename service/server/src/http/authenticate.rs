@@ -13,6 +13,7 @@ use counterfoil_domain::actor::Actor;
 use counterfoil_domain::ids::{OrganizationId, Seq};
 use counterfoil_domain::plaintext::{Digest, has_form};
 use counterfoil_domain::refusal::Refusal;
+use counterfoil_domain::role::Role;
 use counterfoil_domain::scope::Scopes;
 use counterfoil_domain::token::Kind;
 use http::request::Parts;
@@ -56,7 +57,8 @@ async fn by_cookie(parts: &Parts, app: &App) -> Result<Caller, Problem> {
 
 fn by_token(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> {
     let (fresh, now) = (app.is_fresh(), app.clock.now());
-    let Some(found) = app.index.find(&Digest::of(secret), now) else {
+    let digest = Digest::of(secret);
+    let Some(found) = app.index.find(&digest, now) else {
         return Err(if fresh { Problem::unauthenticated() } else { in_doubt(app) });
     };
     if found.has_ended {
@@ -85,6 +87,7 @@ fn by_token(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> 
         organization,
         role,
         since: found.since,
+        digest,
         used: Some(found.used()),
         scopes: found.scopes,
         request_id: request_id(parts, app),
@@ -97,7 +100,8 @@ pub(super) fn in_doubt(app: &App) -> Problem {
 }
 
 async fn by_session(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> {
-    let session = session(parts, app, secret).await?;
+    let digest = Digest::of(secret);
+    let session = session(parts, app, secret, digest).await?;
     if !app.is_fresh() {
         return Err(in_doubt(app));
     }
@@ -115,6 +119,7 @@ async fn by_session(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, P
         organization,
         role,
         since: Seq::MAX,
+        digest,
         used: None,
         scopes: Arc::new(Scopes::read_write()),
         request_id: request_id(parts, app),
@@ -124,11 +129,15 @@ async fn by_session(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, P
 /// The session of a cookie's secret. Anybody can make cookies up, and only the database knows which are good: so what
 /// has not the form of a secret is refused without it, and what has not worked here before counts as a failure of its
 /// address before it is looked up. A session that has worked is looked up whatever its neighbours do.
-async fn session(parts: &Parts, app: &App, secret: &[u8]) -> Result<sessions::Found, Problem> {
+async fn session(
+    parts: &Parts,
+    app: &App,
+    secret: &[u8],
+    digest: Digest,
+) -> Result<sessions::Found, Problem> {
     if !has_form(SESSION_PREFIX, secret) {
         return Err(Problem::unauthenticated());
     }
-    let digest = Digest::of(secret);
     let known = app.sessions.has(&digest);
     if !known {
         let address = parts.extensions.get::<ClientAddress>().ok_or_else(Problem::internal)?;
@@ -149,6 +158,24 @@ async fn session(parts: &Parts, app: &App, secret: &[u8]) -> Result<sessions::Fo
             Err(if known { refused } else { refused.counted() })
         }
     }
+}
+
+/// The role that a caller's credential still gives, for an answer that goes on for long: none once it has ended, counts
+/// no more where it acts, or lacks the scope. None in doubt, too.
+pub(super) async fn role_still(caller: &Caller, app: &App, scope: &str) -> Option<Role> {
+    let now = app.clock.now();
+    match caller.credential {
+        Credential::Token { id, .. } => {
+            let found = app.index.find(&caller.digest, now)?;
+            (found.token == id && found.works && found.scopes.has(scope)).then_some(())?;
+        }
+        Credential::Session { expires_at, .. } => {
+            sessions::find(&app.pool, &caller.digest).await.ok()??;
+            (now < expires_at).then_some(())?;
+        }
+    }
+    let role = app.index.role(caller.user, caller.organization, caller.since);
+    role.filter(|_| app.is_fresh())
 }
 
 /// Notes who asks, and takes the request from the credential's allowance.

@@ -9,6 +9,7 @@ use axum::extract::FromRequestParts;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::ids::{OrganizationId, Seq, SessionId, TokenId, UserId};
+use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::policy::{Permission, allows};
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::role::Role;
@@ -36,6 +37,8 @@ pub struct Caller {
     pub since: Seq,
     /// What the credential was narrowed to.
     pub scopes: Arc<Scopes>,
+    /// The digest of what was presented, by which it is looked up again.
+    pub(super) digest: Digest,
     /// A token's use, which counts once the scope was accepted too.
     pub(super) used: Option<Use>,
     /// The request's id.

@@ -7,7 +7,8 @@
 use super::admission::Edge;
 use super::front;
 use super::problem::Problem;
-use super::wire::{Progress, Wire};
+use super::progress::Progress;
+use super::wire::Wire;
 use crate::ops::drain::Stage;
 use axum::body::Body;
 use http::Request;

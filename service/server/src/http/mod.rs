@@ -15,6 +15,7 @@ mod front;
 pub mod health;
 pub mod oauth;
 pub mod problem;
+pub mod progress;
 pub mod query;
 pub mod starting;
 pub mod tracked;
@@ -36,7 +37,10 @@ use tower_governor::{GovernorError, GovernorLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
-use v1::{events, gateway_changes, gateway_tokens, gateways, password, session, token_changes, token_list, tokens, user};
+use v1::{
+    events, gateway_changes, gateway_tokens, gateways, password, session, token_changes, token_list, tokens,
+    user,
+};
 
 /// A request's id, made here: a client's own may be a secret in the wrong place.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Bodies that tell their connection how far it is.
 
-use super::wire::Progress;
+use super::progress::Progress;
 use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;

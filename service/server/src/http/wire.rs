@@ -6,13 +6,13 @@
 //! what still comes is read and dropped for a moment.
 
 use super::problem::Problem;
+use super::progress::{ANSWERED, HEAD, IDLE, Progress, REQUEST};
 use crate::ops::metrics::Metrics;
 use http::StatusCode;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -41,45 +41,6 @@ impl Default for Times {
 
 /// Bytes that are read and dropped after the last answer, at most.
 const LINGER_BYTES: usize = 2 * 1024 * 1024;
-
-/// No byte of the next request has come.
-const IDLE: u8 = 0;
-/// A head is coming.
-const HEAD: u8 = 1;
-/// A request is being answered: its own limits hold.
-const REQUEST: u8 = 2;
-/// The answer is complete; the next request has not been waited for yet.
-const ANSWERED: u8 = 3;
-
-/// What the requests of a connection tell its bytes. Written by the service that answers them, read by [`Wire`].
-#[derive(Default)]
-pub struct Progress {
-    phase: AtomicU8,
-    /// Whether the body of a request may still be coming.
-    body_comes: AtomicBool,
-}
-
-impl Progress {
-    /// A request has come; `body` says whether more of it will.
-    pub fn request(&self, body: bool) {
-        self.body_comes.store(body, Ordering::Relaxed);
-        self.phase.store(REQUEST, Ordering::Relaxed);
-    }
-
-    /// The body of the request is here.
-    pub fn body_came(&self) {
-        self.body_comes.store(false, Ordering::Relaxed);
-    }
-
-    /// The answer was handed over whole.
-    pub fn answered(&self) {
-        self.phase.store(ANSWERED, Ordering::Relaxed);
-    }
-
-    fn phase(&self) -> u8 {
-        self.phase.load(Ordering::Relaxed)
-    }
-}
 
 /// A deadline that costs a timer only once it is waited for, and keeps that timer over many requests.
 #[derive(Default)]
@@ -145,7 +106,7 @@ impl Wire {
             phase => {
                 if phase == ANSWERED {
                     self.reading.at = None;
-                    self.progress.phase.store(IDLE, Ordering::Relaxed);
+                    self.progress.goes_on(IDLE);
                 }
                 self.times.idle
             }
@@ -161,6 +122,9 @@ impl Wire {
 
     fn in_time(&mut self, cx: &mut Context<'_>, sent: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match sent {
+            Poll::Pending if self.progress.is_cut(cx) => {
+                Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+            }
             Poll::Pending if self.writing.passed(self.times.write, cx) => Poll::Ready(Err(self.timed_out())),
             Poll::Pending => Poll::Pending,
             sent => {
@@ -235,7 +199,7 @@ impl AsyncRead for Wire {
                 match self.progress.phase() {
                     IDLE | ANSWERED => {
                         self.reading.at = None;
-                        self.progress.phase.store(HEAD, Ordering::Relaxed);
+                        self.progress.goes_on(HEAD);
                     }
                     HEAD if self.reading.at.is_some_and(|at| Instant::now() >= at) => {
                         return Poll::Ready(Err(self.timed_out()));
@@ -257,7 +221,7 @@ impl AsyncWrite for Wire {
             Some((0, status)) => {
                 self.metrics.framing(status.as_u16());
                 self.refusal = Some((Problem::framing(status).into_last_message(), 0));
-                self.progress.body_comes.store(true, Ordering::Relaxed);
+                self.progress.more_comes();
                 Poll::Ready(Ok(bytes.len()))
             }
             Some((start, _)) => self.send(cx, &bytes[..start]),
@@ -291,8 +255,8 @@ impl AsyncWrite for Wire {
         if matches!(self.closing, Closing::Not) {
             ready!(self.send_refusal(cx))?;
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            let more_comes = self.progress.body_comes.load(Ordering::Relaxed);
-            self.closing = if more_comes { Closing::Lingering { bytes: 0 } } else { Closing::Done };
+            self.closing =
+                if self.progress.body_comes() { Closing::Lingering { bytes: 0 } } else { Closing::Done };
             self.reading.at = None;
         }
         self.poll_linger(cx)

@@ -7,31 +7,27 @@
 //!
 //! Each event is shown as it was written, with its chain value, so that a download proves itself.
 
+mod reading;
+mod stream;
+
 use crate::app::App;
-use crate::event_log::feed::{Filter, Item, Viewer, last_before, page, subject};
-use crate::event_log::read::head;
 use crate::http::caller::Caller;
 use crate::http::document::schemas::FeedPage;
 use crate::http::problem::Problem;
-use crate::http::problem::unavailable::read_failed;
+use crate::http::progress::Progress;
 use crate::http::query::Query;
-use crate::ops::drain::Stage;
-use crate::postgres::connect::in_time;
 use axum::body::Body;
-use axum::extract::{OriginalUri, State};
+use axum::extract::{Extension, OriginalUri, State};
 use axum::response::Response;
 use counterfoil_domain::event::Event;
 use counterfoil_domain::ids::{Seq, TokenId};
-use counterfoil_domain::policy::{Permission, allows};
 use counterfoil_domain::timestamp::Timestamp;
-use futures_util::{FutureExt, stream};
 use http::{HeaderMap, HeaderValue, header};
-use std::fmt::Write;
+use reading::{Reading, write};
+use std::sync::Arc;
 
 /// Events on a page unless told otherwise, and at most.
 const PAGE: (usize, usize) = (100, 1000);
-/// Events of a stream that are in memory at a time.
-const CHUNK: usize = 500;
 
 /// The media type of the stream: one JSON document a line.
 const NDJSON: &str = "application/x-ndjson";
@@ -83,79 +79,6 @@ fn position(text: &str) -> Option<Seq> {
     digits.then(|| text.parse().ok()).flatten().filter(|seq| i64::try_from(*seq).is_ok())
 }
 
-/// What is read, once its bounds are known.
-struct Reading {
-    app: App,
-    viewer: Viewer,
-    filter: Filter,
-    after: Seq,
-    /// The last position that is looked at.
-    last: Seq,
-    /// The head as of the request.
-    head: Seq,
-    /// How many events may still be shown.
-    left: usize,
-}
-
-impl Reading {
-    async fn begin(app: App, caller: &Caller, asked: Asked, left: usize) -> Result<Self, Problem> {
-        let mut connection = app.pool.acquire().await?;
-        let head = head(&mut connection).await?;
-        let last = match asked.until {
-            None => head,
-            Some(Until::Seq(seq)) => seq.min(head),
-            Some(Until::Instant(instant)) => last_before(&mut connection, instant, head).await?,
-        };
-        let subject = match asked.subject {
-            Some(id) => Some(subject(&mut connection, id.0).await?),
-            None => None,
-        };
-        drop(connection);
-        let viewer = Viewer {
-            user: caller.user,
-            organization: caller.organization,
-            everything: allows(caller.role, Permission::ReadAllEvents),
-        };
-        let filter = Filter { name: asked.name, subject };
-        Ok(Self { app, viewer, filter, after: asked.after, last, head, left })
-    }
-
-    /// The next events, at most so many. Goes on from where it looked.
-    async fn next(&mut self, most: usize) -> Result<Vec<Item>, sqlx::Error> {
-        let mut connection = self.app.pool.acquire().await?;
-        let limit = most.min(self.left);
-        let page = page(&mut connection, &self.viewer, &self.filter, self.after, self.last, limit);
-        let page = in_time(page).await?;
-        (self.after, self.left) = (page.next_after, self.left - page.items.len());
-        Ok(page.items)
-    }
-
-    fn more(&self) -> bool {
-        self.after < self.last
-    }
-
-    /// Where a reader goes on, and whether there is more already.
-    fn position(&self) -> String {
-        format!("\"next_after\":{},\"more\":{},\"head\":{}", self.after, self.more(), self.head)
-    }
-
-    fn is_draining(&self) -> bool {
-        self.app.drain.reached(Stage::Draining).now_or_never().is_some()
-    }
-
-    /// Whether the reader may still read: a stream can outlast a membership.
-    fn is_allowed(&self) -> bool {
-        let role = self.app.index.role(self.viewer.user, self.viewer.organization, Seq::MAX);
-        role.is_some_and(|role| allows(role, Permission::ReadAllEvents) || !self.viewer.everything)
-    }
-}
-
-/// Writes an event. The record goes in as it is: it is JSON, and its bytes are what the chain value proves.
-fn write(item: &Item, out: &mut String) {
-    // Writing to a string does not fail.
-    let _ = write!(out, "{{\"chain\":\"{}\",\"record\":{}}}", item.chain.hex(), item.record);
-}
-
 /// The feed, as far as the caller may see it.
 ///
 /// # Errors
@@ -176,7 +99,8 @@ fn write(item: &Item, out: &mut String) {
             default; of a stream, all by default."),
     ),
     responses((status = 200, description = "A page; or, if that is asked for by `Accept`, a stream of lines: one an \
-        event, and a last one that says where to go on. A stream without the last line was cut.", content(
+        event, and a last one that says where to go on. A stream without the last line was cut. Within a second of the \
+        end of its credential, or of the right to read, a stream ends there, or is cut if its client takes nothing.", content(
         (FeedPage = "application/json"),
         (String = "application/x-ndjson"),
     ))),
@@ -185,6 +109,7 @@ pub async fn list(
     State(app): State<App>,
     caller: Caller,
     uri: OriginalUri,
+    progress: Extension<Arc<Progress>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let query = Query::parse(&uri, &["after", "until", "type", "subject", "limit"])?;
@@ -192,10 +117,10 @@ pub async fn list(
     if wants_stream(&headers) {
         // Without a limit the stream has none.
         let limit = query.get("limit").map(|_| query.limit(PAGE.0, PAGE.1)).transpose()?;
-        let reading = Reading::begin(app, &caller, asked, limit.unwrap_or(usize::MAX)).await?;
-        return Ok(answer(NDJSON, Body::from_stream(lines(reading))));
+        let reading = Reading::begin(app, caller, asked, limit.unwrap_or(usize::MAX)).await?;
+        return Ok(answer(NDJSON, Body::from_stream(stream::lines(reading, progress.0))));
     }
-    let mut reading = Reading::begin(app, &caller, asked, query.limit(PAGE.0, PAGE.1)?).await?;
+    let mut reading = Reading::begin(app, caller, asked, query.limit(PAGE.0, PAGE.1)?).await?;
     let items = reading.next(PAGE.1).await?;
     let mut text = String::from("{\"items\":[");
     for (place, item) in items.iter().enumerate() {
@@ -223,32 +148,4 @@ fn wants_stream(headers: &HeaderMap) -> bool {
         [NDJSON, "application/json"].iter().any(|known| essence.trim().eq_ignore_ascii_case(known))
     });
     first.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(NDJSON))
-}
-
-/// Whole lines: one an event, and a last one that says where to go on and whether there is more. A stream without
-/// the last line was cut. It ends at the head as of the request; if the service stops, or the reader may not read any
-/// more, it ends after a whole line before that.
-fn lines(reading: Reading) -> impl futures_util::Stream<Item = Result<String, std::io::Error>> + Send {
-    stream::try_unfold(Some(reading), |reading| async {
-        let Some(mut reading) = reading else { return Ok(None) };
-        if !reading.is_allowed() {
-            return Ok(None);
-        }
-        let mut text = String::new();
-        // An empty stretch makes no chunk: an empty one would end the body's framing.
-        while text.is_empty() && reading.more() && reading.left > 0 && !reading.is_draining() {
-            let items = reading.next(CHUNK).await.map_err(|error| {
-                read_failed("the feed could not be read on", &error);
-                std::io::Error::other("the feed could not be read on")
-            })?;
-            for item in &items {
-                write(item, &mut text);
-                text.push('\n');
-            }
-        }
-        if text.is_empty() {
-            return Ok(Some((format!("{{{}}}\n", reading.position()), None)));
-        }
-        Ok(Some((text, Some(reading))))
-    })
 }

@@ -1,0 +1,102 @@
+//! The feed as a stream: one line an event, and a last one that says where to go on and whether there is more. A
+//! stream without the last line was cut.
+//!
+//! **When it ends.** At the head as of the request; after a whole line before that, if the service stops or the reader
+//! may not read any more. That is looked at before every page is handed over, and now and then besides, for a page
+//! may take long to be found, and a client long to take it: one that takes nothing is cut off. So nothing is sent
+//! when a second has passed since the credential, or its right to read, has ended. What was decided after that
+//! end lies after the head, and is never sent.
+
+use super::reading::{Reading, Right, write};
+use crate::http::problem::unavailable::read_failed;
+use crate::http::progress::Progress;
+use futures_util::{Stream, stream};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+/// Events that are in memory at a time.
+const CHUNK: usize = 500;
+/// How often it is looked at whether the reader may still read. With the time that a look may take, and what the stream
+/// then has to end by itself, it is less than a second.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long the stream has then to end by itself.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// A stream that goes on.
+struct Going {
+    reading: Reading,
+    right: Right,
+    /// Set once the reader may not read any more.
+    ended: watch::Receiver<bool>,
+}
+
+/// The lines, in pieces.
+pub(super) fn lines(
+    reading: Reading,
+    progress: Arc<Progress>,
+) -> impl Stream<Item = io::Result<String>> + Send {
+    let (end, ended) = watch::channel(false);
+    tokio::spawn(watch_over(reading.right(), end, progress));
+    let going = Going { right: reading.right(), reading, ended };
+    stream::try_unfold(Some(going), |going| async {
+        let Some(mut going) = going else { return Ok(None) };
+        let text = going.next().await?;
+        Ok(Some(if text.is_empty() {
+            (format!("{{{}}}\n", going.reading.position()), None)
+        } else {
+            (text, Some(going))
+        }))
+    })
+}
+
+impl Going {
+    /// The next lines; none at the end. An empty stretch makes no piece: that would end the body's framing.
+    async fn next(&mut self) -> io::Result<String> {
+        let reading = &mut self.reading;
+        while reading.more() && reading.left > 0 && !reading.is_draining() {
+            let before = (reading.after, reading.left);
+            let found = tokio::select! {
+                found = reading.next(CHUNK) => found,
+                _ = self.ended.wait_for(|ended| *ended) => break,
+            };
+            let items = found.map_err(|error| {
+                read_failed("the feed could not be read on", &error);
+                io::Error::other("the feed could not be read on")
+            })?;
+            if !self.right.holds().await {
+                (reading.after, reading.left) = before;
+                break;
+            }
+            let mut text = String::new();
+            for item in &items {
+                write(item, &mut text);
+                text.push('\n');
+            }
+            if !text.is_empty() {
+                return Ok(text);
+            }
+        }
+        Ok(String::new())
+    }
+}
+
+/// Looks after the reader's right until the stream is gone. A client that takes nothing keeps the stream from noticing
+/// that it is over.
+async fn watch_over(right: Right, end: watch::Sender<bool>, progress: Arc<Progress>) {
+    loop {
+        tokio::select! {
+            () = end.closed() => return,
+            () = sleep(LOOK) => {}
+        }
+        if !right.holds().await {
+            break;
+        }
+    }
+    end.send_replace(true);
+    if timeout(GRACE, end.closed()).await.is_err() {
+        progress.cut();
+    }
+}
