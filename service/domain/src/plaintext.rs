@@ -18,6 +18,8 @@ const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 const SECRET_CHARACTERS: usize = 43;
 /// 62^6 is above 2^32.
 const CHECKSUM_CHARACTERS: usize = 6;
+/// How long a prefix may be.
+pub const LONGEST_PREFIX: usize = 16;
 /// Characters of the secret that a hint shows: enough to tell fifty tokens apart, 24 bits of 256.
 const HINT_CHARACTERS: usize = 4;
 
@@ -163,7 +165,8 @@ impl<'de> serde::Deserialize<'de> for Digest {
 }
 
 /// The prefix of each kind, as configured. [`Prefixes::default`] has the published ones.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Prefixes {
     /// Of personal tokens: `cf_pat_`.
     pub personal: String,

@@ -146,7 +146,7 @@ impl App {
             pool: database.pool.clone(),
             clock,
             issuer: Arc::from(config.issuer()),
-            prefixes: Arc::new(config.prefixes()),
+            prefixes: Arc::new(config.prefixes.clone()),
             metrics,
             rates: Arc::new(Rates::new(&config.limits)),
             trusted_proxies: Arc::from(config.trusted_proxies.as_slice()),

@@ -104,12 +104,12 @@ const FIRST_TOKEN: i64 = 24 * 3600;
 pub async fn init(
     database: &Database,
     clock: &Clock,
+    prefixes: &Prefixes,
     organization: &str,
     email: &str,
     given: Option<Password>,
 ) -> Result<Printed, InitError> {
     let (organization, email) = (checked_name(organization)?, checked_email(email)?);
-    let prefixes = Prefixes::default();
     let (token, secret) =
         (Plaintext::mint(&prefixes.personal, &random()), Plaintext::mint(&prefixes.gateway, &random()));
     let generated = given.is_none();

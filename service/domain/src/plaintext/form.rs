@@ -1,6 +1,6 @@
 //! Recognising a plaintext by its form.
 
-use super::{CHECKSUM_CHARACTERS, SECRET_CHARACTERS, push_checksum};
+use super::{CHECKSUM_CHARACTERS, LONGEST_PREFIX, SECRET_CHARACTERS, push_checksum};
 
 /// Characters after the prefix.
 const TAIL: usize = SECRET_CHARACTERS + CHECKSUM_CHARACTERS;
@@ -27,17 +27,13 @@ pub fn contains_a_plaintext(text: &str) -> bool {
     text.as_bytes().split(|b| !is_ours(*b)).any(run_contains_a_plaintext)
 }
 
-/// Tries every end in a run of plaintext characters, and every beginning that follows an underscore.
+/// Tries every beginning before each underscore that a secret of the right length follows: prefixes are configured, may
+/// have been others when the plaintext was minted, and may be glued to what stands before them.
 fn run_contains_a_plaintext(run: &[u8]) -> bool {
-    (0..run.len())
-        .filter(|start| {
-            *start == 0 || !run[*start - 1].is_ascii_alphanumeric() || run[*start..].starts_with(b"cf_")
-        })
-        .any(|start| {
-            let run = &run[start..];
-            (TAIL + 1..=run.len().min(TAIL + 40))
-                .any(|end| run[end - TAIL - 1] == b'_' && checksum_fits(&run[..end]))
-        })
+    let mut secrets = (1..=run.len().saturating_sub(TAIL)).filter(|start| run[start - 1] == b'_');
+    secrets.any(|secret| {
+        (secret.saturating_sub(LONGEST_PREFIX)..secret).any(|start| checksum_fits(&run[start..secret + TAIL]))
+    })
 }
 
 #[cfg(test)]
@@ -59,6 +55,11 @@ mod tests {
             format!("xx{secret}yy"),
         ] {
             assert!(contains_a_plaintext(&text), "{text}");
+        }
+        // Whatever the prefix was, and whatever it is glued to.
+        for prefix in ["__", "a_b_c_", "acme_", "sixteen_letters_"] {
+            let secret = Plaintext::mint(prefix, &[5; 32]).into_shown();
+            assert!(contains_a_plaintext(&format!("token{secret}yy")), "{prefix}");
         }
         let typo = secret.replace(&secret[10..11], if &secret[10..11] == "a" { "b" } else { "a" });
         for text in ["deploy key for staging", "", "cf_pat_", &typo, &"a_".repeat(200), &"x".repeat(4000)] {

@@ -26,7 +26,7 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     let Arguments { organization, owner, password_stdin, json } = arguments;
     let password = if *password_stdin { Some(password_from_stdin()?) } else { None };
     let printed = with_database(config, async |database| {
-        Ok(init(database, &Clock::system(), organization, owner, password).await?)
+        Ok(init(database, &Clock::system(), &config.prefixes, organization, owner, password).await?)
     })
     .await?;
     if *json {

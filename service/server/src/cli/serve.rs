@@ -121,7 +121,7 @@ async fn first_start(
     arguments: &Arguments,
 ) -> Result<(), Box<dyn Error>> {
     let Arguments { organization, owner, .. } = arguments;
-    let made = match make(database, &app.clock, organization, owner, None).await {
+    let made = match make(database, &app.clock, &app.prefixes, organization, owner, None).await {
         Err(InitError::Exists { .. }) => {
             say(
                 "the data of earlier starts is there: the tour is for the first one. Ctrl-C stops the service",

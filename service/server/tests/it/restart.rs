@@ -1,5 +1,7 @@
 //! What a stop leaves as it was: instants in any zone, uses, and the outcome of requests whose answer was lost.
 
+use crate::support::Scratch;
+use crate::support::process::{INIT, command, init};
 use crate::support::program::Program;
 use crate::support::raw::Raw;
 use counterfoil::clock::Clock;
@@ -178,4 +180,42 @@ async fn a_lost_answer_is_asked_for_again_and_shows_no_plaintext() {
     let (status, token) = call(&program, Method::POST, TOKENS, "", json!({ "note": "orphan" })).await;
     assert_eq!(status, StatusCode::CREATED);
     assert_ne!(token["id"], orphan["id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_go_on_under_other_prefixes() {
+    let mut program = Program::start();
+    until_it_answers(&program).await;
+    let (_, old) = call(&program, Method::POST, TOKENS, "", json!({ "note": "old" })).await;
+    assert!(text(&old, "plaintext").starts_with("cf_pat_"), "{old}");
+    let others =
+        [("COUNTERFOIL__PREFIXES__PERSONAL", "acme_p_"), ("COUNTERFOIL__PREFIXES__GATEWAY", "acme_g_")];
+    program.restart(Signal::SIGTERM, &others);
+    until_it_answers(&program).await;
+    // The owner's token and the gateway's, with which this asks, are old ones too.
+    assert_eq!(introspect(&program, text(&old, "plaintext")).await["active"], true);
+    let (_, new) = call(&program, Method::POST, TOKENS, "", json!({ "note": "new" })).await;
+    let path = format!("{TOKENS}/{}/rotate", text(&old, "id"));
+    let (_, rotated) = call(&program, Method::POST, &path, "", json!({})).await;
+    let (_, gateways) = call(&program, Method::GET, "/v1/gateways", "", json!({})).await;
+    let path = format!("/v1/gateways/{}/tokens", text(&gateways["items"][0], "id"));
+    let (_, gateway) = call(&program, Method::POST, &path, "", json!({})).await;
+    for (token, prefix) in [(&new, "acme_p_"), (&rotated, "acme_p_"), (&gateway, "acme_g_")] {
+        let (plaintext, hint) = (text(token, "plaintext"), text(token, "hint"));
+        assert!(plaintext.starts_with(hint) && hint.starts_with(prefix), "{token}");
+        assert_eq!((hint.len(), plaintext.len()), (prefix.len() + 4, prefix.len() + 49), "{token}");
+    }
+    for plaintext in [&old, &new, &rotated].map(|token| text(token, "plaintext")) {
+        assert_eq!(introspect(&program, plaintext).await["active"], true);
+        // A plaintext in a field of words is refused, whatever its prefix.
+        let note = json!({ "note": format!("key{plaintext}") });
+        assert_eq!(call(&program, Method::POST, TOKENS, "", note).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    // What `init` makes begins as configured as well.
+    let scratch = Scratch::new();
+    let mut command = command(scratch.path(), &INIT);
+    command.envs(others);
+    let made = init(command).await;
+    assert!(text(&made["owner"], "token").starts_with("acme_p_"), "{made}");
+    assert!(text(&made["gateway"], "client_secret").starts_with("acme_g_"), "{made}");
 }

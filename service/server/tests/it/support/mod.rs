@@ -146,7 +146,8 @@ impl Service {
     ) -> Self {
         let serving = Serving::start(&config, &database, &clock, faults.clone(), change_edge).await;
         // Beside the running service, as the README says: what it commits reaches the index by the log.
-        let made = init(&database, &clock, "acme", "owner@example.com", None).await.unwrap();
+        let made =
+            init(&database, &clock, &config.prefixes, "acme", "owner@example.com", None).await.unwrap();
         let service = Self { made, database, serving, config, clock, faults, directory: directory };
         service.until_known(&service.made.owner.token).await;
         service

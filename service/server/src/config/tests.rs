@@ -1,0 +1,111 @@
+//! The configuration as operators write it.
+
+use super::*;
+
+fn load(yaml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), yaml).unwrap();
+    let environment = environment.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string()));
+    Config::load(Some(file.path()), environment).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let config = load(
+        "api:\n  addr: 127.0.0.1:1\nlimits:\n  tokens_per_user: 7\n",
+        &[
+            ("COUNTERFOIL__API__ADDR", "127.0.0.1:2"),
+            ("COUNTERFOIL__DATA_DIR", "/x"),
+            ("DATABASE_URL", "postgres://h/d"),
+        ],
+    )
+    .unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((config.api.addr.port(), config.limits.tokens_per_user), (2, 7));
+    assert_eq!(
+        (config.data_dir.to_str(), config.database_url.as_deref()),
+        (Some("/x"), Some("postgres://h/d"))
+    );
+    assert_eq!(config.issuer(), "http://127.0.0.1:2");
+}
+
+#[test]
+fn lists_and_switches_come_from_the_environment_too() {
+    let config = load(
+        "",
+        &[
+            ("COUNTERFOIL__TRUSTED_PROXIES", "10.0.0.0/8, ::1/128"),
+            ("COUNTERFOIL__METRICS__ENABLED", "false"),
+        ],
+    )
+    .unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((config.trusted_proxies.len(), config.metrics.enabled), (2, false));
+}
+
+/// Every field with its place, a list as a whole.
+fn leaves(tree: &serde_json::Value, place: &str, out: &mut Vec<String>) {
+    match tree.as_object() {
+        Some(fields) => {
+            fields.iter().for_each(|(name, inner)| leaves(inner, &format!("{place}.{name}"), out))
+        }
+        None => out.push(format!("{place} = {tree}")),
+    }
+}
+
+#[test]
+fn the_sample_holds_every_field_with_its_default() {
+    let sample = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ops/counterfoil.yaml"));
+    let sample = sample.unwrap_or_else(|error| panic!("{error}"));
+    let (mut written, mut meant) = (Vec::new(), Vec::new());
+    let tree: serde_json::Value = serde_saphyr::from_str(&sample).unwrap();
+    leaves(&tree, "", &mut written);
+    leaves(&serde_json::to_value(Config::default()).unwrap(), "", &mut meant);
+    assert_eq!(written, meant);
+    assert!(load(&sample, &[]).is_ok());
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (yaml, environment, said) in [
+        ("api:\n  adr: 127.0.0.1:1\n", vec![], "adr"),
+        ("nonsense: 1\n", vec![], "line 1"),
+        ("limits:\n  tokens_per_user: 51\n", vec![], "limits.tokens_per_user"),
+        ("public_url: ftp://x\n", vec![], "public_url"),
+        ("public_url: 'http://x/{y}'\n", vec![], "public_url"),
+        ("limits:\n  failures_burst: 0\n", vec![], "line 2"),
+        ("trusted_proxies: [10.0.0.0/33]\n", vec![], "line 1"),
+        ("# x\nprefixes:\n  # gateway: x\n  gateway: cf-gw_\n", vec![], "line 4: prefixes.gateway"),
+        ("prefixes: {personal: p_, gateway: cfgw}\n", vec![], "line 1: prefixes.gateway"),
+        ("prefixes:\n  admin: ''\n", vec![], "line 2: prefixes.admin"),
+        ("prefixes:\n  admin: _\n", vec![], "line 2: prefixes.admin"),
+        ("prefixes:\n  caller: seventeen_letter_\n", vec![], "line 2: prefixes.caller"),
+        ("prefixes:\n  caller: clé_\n", vec![], "line 2: prefixes.caller"),
+        ("prefixes:\n  caller: cf_pat_\n", vec![], "prefixes.personal (\"cf_pat_\")"),
+        ("prefixes:\n  gateway: cf_\n", vec![], "line 2: prefixes.gateway"),
+        ("prefixes:\n  personal: cf_org_me_\n", vec![], "line 1: prefixes.admin"),
+        ("prefixes:\n  session: x_\n", vec![], "line 2"),
+        ("prefixes:\n  personal: 12\n", vec![], "line 2"),
+        ("", vec![("COUNTERFOIL__PREFIXES__ADMIN", "x")], "prefixes.admin"),
+        ("", vec![("COUNTERFOIL__METRICS__ENABLED", "perhaps")], "COUNTERFOIL__METRICS__ENABLED"),
+        ("", vec![("COUNTERFOIL__API__ADR", "x")], "COUNTERFOIL__API__ADR"),
+        ("", vec![("COUNTERFOIL__API__ADDR", "x")], "COUNTERFOIL__API__ADDR"),
+    ] {
+        let error = load(yaml, &environment).err().unwrap_or_default();
+        assert!(error.contains(said), "{yaml:?} {environment:?}: {error}");
+    }
+    assert!(load("# nothing\n", &[]).is_ok());
+    assert!(load("prefixes: {personal: __, admin: a_b_c_, gateway: sixteen_letters_}\n", &[]).is_ok());
+}
+
+#[test]
+fn the_environment_may_mend_the_file() {
+    assert!(load("prefixes: {admin: x}\n", &[("COUNTERFOIL__PREFIXES__ADMIN", "x_")]).is_ok());
+    let error = load("prefixes: {admin: x_}\n", &[("COUNTERFOIL__PREFIXES__ADMIN", "x")]).err();
+    assert!(!error.unwrap_or_default().contains("line"));
+}
+
+#[test]
+fn a_password_beside_what_is_wrong_is_not_repeated() {
+    let yaml = "database_url: postgres://me:hunter2@h/d\nnonsense: 1\n";
+    let error = load(yaml, &[]).err().unwrap_or_default();
+    assert!(error.contains("nonsense") && error.contains("line 2") && !error.contains("hunter2"), "{error}");
+}
