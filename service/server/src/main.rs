@@ -42,7 +42,7 @@ enum Subcommands {
     Password(cli::password::Arguments),
     /// Print the API's document (OpenAPI 3.1): `counterfoil openapi > api.yaml`.
     Openapi,
-    /// Make the roles and tables of the database.
+    /// Make the roles and tables of the database, as DATABASE_MIGRATE_URL if there is one, and leave it to `serve`.
     Migrate,
 }
 
@@ -79,7 +79,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             Subcommands::Doctor(arguments) => cli::doctor::run(&config, &arguments).await,
             Subcommands::Password(arguments) => cli::password::run(&config, &arguments).await,
             Subcommands::Openapi => cli::openapi::run(),
-            Subcommands::Migrate => cli::with_database(&config, async |_| Ok(())).await,
+            Subcommands::Migrate => cli::migrate::run(&config).await,
         }
     })
 }

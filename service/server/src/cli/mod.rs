@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod init;
+pub(crate) mod migrate;
 pub(crate) mod openapi;
 pub(crate) mod password;
 mod progress;
@@ -54,7 +55,7 @@ pub(crate) async fn with_database_until<T>(
     work: impl AsyncFnOnce(&Database) -> Result<T, Box<dyn Error>>,
 ) -> Result<T, Box<dyn Error>> {
     let database = tokio::select! {
-        opened = Database::open(config.database_url.as_deref(), &config.data_dir, tell) => opened?,
+        opened = Database::configured(config, tell) => opened?,
         stopped = or_signalled() => stopped?,
     };
     let result = work(&database).await;

@@ -20,6 +20,11 @@ impl Config {
         if !(1..=counterfoil_domain::user::STANDING_TOKENS).contains(&self.limits.tokens_per_user) {
             return wrong("limits.tokens_per_user", "it is 1 to 50");
         }
+        if self.database_migrate_url.is_some() && self.database_url.is_none() {
+            let message =
+                "it says who migrates the database of database_url (DATABASE_URL), and there is none";
+            return wrong("database_migrate_url", message);
+        }
         prefixes(&self.prefixes)?;
         public_url(&self.issuer())
     }

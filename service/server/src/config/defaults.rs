@@ -11,6 +11,7 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("data"),
             database_url: None,
+            database_migrate_url: None,
             public_url: None,
             prefixes: Prefixes::default(),
             api: Api::default(),

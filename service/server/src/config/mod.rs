@@ -24,6 +24,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The database to use instead of a private one; also `DATABASE_URL`. It may hold a password.
     pub database_url: Option<String>,
+    /// As whom that database is migrated, where the service itself logs in as a role that may not; also
+    /// `DATABASE_MIGRATE_URL`. Default none: `database_url` migrates.
+    pub database_migrate_url: Option<String>,
     /// The address by which clients reach the service: the issuer (RFC 8414), byte for byte. Never taken from a
     /// request. Default `http://` and `api.addr`.
     pub public_url: Option<String>,

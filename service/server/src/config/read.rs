@@ -64,6 +64,8 @@ impl Config {
                 config = config.with_override(&name, path, &value)?;
             } else if name == "DATABASE_URL" && !value.is_empty() {
                 config.database_url = Some(value);
+            } else if name == "DATABASE_MIGRATE_URL" && !value.is_empty() {
+                config.database_migrate_url = Some(value);
             }
         }
         let Err(Wrong { key, message }) = config.check() else { return Ok(config) };

@@ -85,6 +85,7 @@ fn what_is_wrong_is_named() {
         ("prefixes:\n  session: x_\n", vec![], "line 2"),
         ("prefixes:\n  personal: 12\n", vec![], "line 2"),
         ("", vec![("COUNTERFOIL__PREFIXES__ADMIN", "x")], "prefixes.admin"),
+        ("", vec![("DATABASE_MIGRATE_URL", "postgres://h/d")], "database_migrate_url"),
         ("", vec![("COUNTERFOIL__METRICS__ENABLED", "perhaps")], "COUNTERFOIL__METRICS__ENABLED"),
         ("", vec![("COUNTERFOIL__API__ADR", "x")], "COUNTERFOIL__API__ADR"),
         ("", vec![("COUNTERFOIL__API__ADDR", "x")], "COUNTERFOIL__API__ADDR"),
@@ -97,7 +98,11 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
-fn the_environment_may_mend_the_file() {
+fn the_environment_may_complete_and_mend_the_file() {
+    let urls = [("DATABASE_URL", "postgres://app@h/d"), ("DATABASE_MIGRATE_URL", "")];
+    let config =
+        load("database_migrate_url: postgres://h/d\n", &urls).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.database_migrate_url.as_deref(), Some("postgres://h/d"));
     assert!(load("prefixes: {admin: x}\n", &[("COUNTERFOIL__PREFIXES__ADMIN", "x_")]).is_ok());
     let error = load("prefixes: {admin: x_}\n", &[("COUNTERFOIL__PREFIXES__ADMIN", "x")]).err();
     assert!(!error.unwrap_or_default().contains("line"));

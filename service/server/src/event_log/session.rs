@@ -4,6 +4,7 @@ use super::append::{self, Head};
 use super::read::records;
 use super::{APPEND_LOCK, SERVING_LOCK, failure};
 use crate::clock::Clock;
+use crate::postgres::migrate::{self, MigrateError};
 use crate::postgres::settings::for_writer;
 use crate::read_model::applier::{Applier, ApplyError};
 use crate::read_model::freshness::{Doubt, FENCE};
@@ -33,6 +34,9 @@ pub enum SessionError {
     /// Another node serves.
     #[error("another `counterfoil serve` works on this database; stop it first")]
     AnotherServes,
+    /// A newer program has migrated the database meanwhile, and takes over.
+    #[error(transparent)]
+    Schema(MigrateError),
     /// The session lives, but the index could not be brought up to the log.
     #[error("the index could not be brought up to the log: {0}")]
     Behind(#[source] ApplyError),
@@ -43,7 +47,7 @@ impl SessionError {
     pub fn doubt(&self) -> Doubt {
         match self {
             Self::Database(error) => failure::doubt(error),
-            Self::AnotherServes => Doubt::AnotherServes,
+            Self::AnotherServes | Self::Schema(_) => Doubt::AnotherServes,
             Self::Behind(error) => error.doubt(),
         }
     }
@@ -58,6 +62,15 @@ impl From<ApplyError> for SessionError {
     }
 }
 
+impl From<MigrateError> for SessionError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Database(error) => Self::Database(error),
+            error => Self::Schema(error),
+        }
+    }
+}
+
 /// Connects, within bounds: a server that hangs must not keep the writer from trying again.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     let answer = tokio::time::timeout(Duration::from_secs(3), for_writer(options).connect()).await;
@@ -65,7 +78,7 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error
 }
 
 impl Session {
-    /// Connects and takes the serving lock if it is free.
+    /// Connects and takes the serving lock if it is free, and the tables are still those of this version.
     ///
     /// # Errors
     /// See [`SessionError`].
@@ -82,7 +95,11 @@ impl Session {
             .bind(SERVING_LOCK)
             .fetch_one(&mut connection)
             .await?;
-        if got { Ok(Self { connection, broken: false, backend }) } else { Err(SessionError::AnotherServes) }
+        if !got {
+            return Err(SessionError::AnotherServes);
+        }
+        migrate::refuse_newer(&mut connection).await?;
+        Ok(Self { connection, broken: false, backend })
     }
 
     /// Connects, waiting for the serving lock.

@@ -1,8 +1,11 @@
 //! Where the service's database is, and how it connects.
 
+use super::given::Given;
 use super::migrate::{self, MigrateError};
 use super::private::{PrivateCluster, PrivateError, Say};
-use super::{patience, pooler, settings};
+use super::roles::Roles;
+use super::{patience, settings};
+use crate::config::Config;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgPool};
 use std::io;
@@ -45,9 +48,27 @@ pub enum DatabaseError {
     /// Roles and migrations.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
-    /// `DATABASE_URL` makes no sense.
-    #[error("DATABASE_URL is not a PostgreSQL address such as postgres://user@host/database: {0}")]
-    Url(#[source] sqlx::Error),
+    /// An address makes no sense.
+    #[error("{variable} is not a PostgreSQL address such as postgres://user@host/database: {source}")]
+    Url {
+        /// Where it was given.
+        variable: &'static str,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The database lacks what only somebody else may make.
+    #[error(
+        "the tables are not those of this version, and {0}, as whom DATABASE_URL logs in, may not change them: run `counterfoil migrate` with DATABASE_MIGRATE_URL"
+    )]
+    NotMigrated(String),
+    /// The addresses are of different databases.
+    #[error("DATABASE_URL does not lead to the database that DATABASE_MIGRATE_URL migrated")]
+    Elsewhere,
+    /// Migrating was asked of who may not.
+    #[error(
+        "{0}, as whom DATABASE_URL logs in, may serve and not migrate: give DATABASE_MIGRATE_URL, which logs in as a role that may"
+    )]
+    OnlyServes(String),
     /// It did not answer.
     #[error("the database cannot be used: {0}")]
     Database(#[from] sqlx::Error),
@@ -71,23 +92,43 @@ pub enum DatabaseError {
 }
 
 impl Database {
+    /// Opens the configured database, and migrates it if that is this program's to do.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub async fn configured(config: &Config, say: Say<'_>) -> Result<Self, DatabaseError> {
+        match Given::of(config)? {
+            Some(given) => Self::with(given.open(say).await?).await,
+            None => Self::open_private(&config.data_dir, say).await,
+        }
+    }
+
     /// Opens the database of `url`, or the private cluster's, and migrates it. Waits for one that is not there yet.
     ///
     /// # Errors
     /// See [`DatabaseError`].
     pub async fn open(url: Option<&str>, data_dir: &Path, say: Say<'_>) -> Result<Self, DatabaseError> {
-        let Some(url) = url else { return Self::open_private(data_dir, say).await };
-        let given: PgConnectOptions = url.parse().map_err(DatabaseError::Url)?;
-        let first = settings::for_service(given.clone());
-        patience::until_it_answers(&first, say).await?;
-        pooler::refuse(&first).await?;
-        // Before anything is made in a database that is refused afterwards.
-        settings::check(&first).await?;
-        let options = match migrate::migrate(&given).await? {
-            Some(role) => settings::for_service(given.options([("role", role)])),
-            None => first,
-        };
-        Self::with(options, None).await
+        match url {
+            Some(url) => Self::with(Given::parse(url, None)?.open(say).await?).await,
+            None => Self::open_private(data_dir, say).await,
+        }
+    }
+
+    /// Migrates the configured database and leaves it.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub async fn migrate(config: &Config, say: Say<'_>) -> Result<Roles, DatabaseError> {
+        match Given::of(config)? {
+            Some(given) => given.migrate(say).await,
+            None => {
+                let cluster = Self::open_private(&config.data_dir, say).await?.private;
+                if let Some(cluster) = cluster {
+                    cluster.leave(say).await?;
+                }
+                Ok(Roles::private(PRIVATE_DATABASE))
+            }
+        }
     }
 
     async fn open_private(data_dir: &Path, say: Say<'_>) -> Result<Self, DatabaseError> {
@@ -96,9 +137,9 @@ impl Database {
             let superuser = cluster.superuser("postgres");
             patience::until_it_answers(&superuser, say).await?;
             migrate::ensure_database(&superuser, PRIVATE_DATABASE).await?;
-            let service = migrate::migrate(&cluster.superuser(PRIVATE_DATABASE)).await?;
-            let role = service.unwrap_or_else(|| format!("{PRIVATE_DATABASE}_service"));
-            Self::with(settings::for_service(cluster.login(&role, PRIVATE_DATABASE)), None).await
+            let Roles { service, .. } = Roles::private(PRIVATE_DATABASE);
+            migrate::migrate(&cluster.superuser(PRIVATE_DATABASE), Some(&service), say).await?;
+            Self::with(settings::for_service(cluster.login(&service, PRIVATE_DATABASE))).await
         };
         match prepared.await {
             Ok(database) => Ok(Self { private: Some(cluster), ..database }),
@@ -112,7 +153,7 @@ impl Database {
         }
     }
 
-    async fn with(options: PgConnectOptions, private: Option<PrivateCluster>) -> Result<Self, DatabaseError> {
+    async fn with(options: PgConnectOptions) -> Result<Self, DatabaseError> {
         settings::check(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(16)
@@ -122,6 +163,6 @@ impl Database {
                 Box::pin(async { in_time(connection.ping()).await.map(|()| true) })
             })
             .connect_lazy_with(options.clone());
-        Ok(Self { options, pool, private })
+        Ok(Self { options, pool, private: None })
     }
 }

@@ -1,12 +1,17 @@
-//! Roles and migrations.
+//! Migrations.
 //!
-//! `<database>_owner` (no login) owns the schema; the service works as `<database>_service`, which may INSERT and
-//! SELECT on `events` and nothing more there. Roles belong to the whole cluster, so they are made under an advisory
-//! lock. Without the right to make roles there is one role, and the trigger alone guards the log.
+//! One program migrates at a time. What changes a table is done only while nobody serves: whoever migrates holds the
+//! serving lock over it, so that no program works on tables of another version; and no session serves (again) on a
+//! database that a newer program has migrated since (`refuse_newer`).
 
+use super::private::{Progress, Say};
+use super::roles::{self, Arrangement, Past, Roles, quoted};
+use crate::event_log::SERVING_LOCK;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// The numbered files of `migrations/`, built in.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
@@ -28,6 +33,48 @@ pub enum MigrateError {
         "a newer counterfoil has migrated this database (migration {0} is not known here): run that version; nothing was changed"
     )]
     Newer(i64),
+    /// Somebody serves.
+    #[error(
+        "there are migrations to run, and a `counterfoil serve` works on this database: stop it, then run this again; no table was changed"
+    )]
+    Serving,
+    /// Others own the tables.
+    #[error(
+        "the tables belong to {owner}, whom {login} cannot become: DATABASE_MIGRATE_URL has to log in as a role that can"
+    )]
+    NotTheOwner {
+        /// Who was to migrate.
+        login: String,
+        /// Who owns them.
+        owner: String,
+    },
+    /// A role is to be made by somebody else.
+    #[error(
+        "there is no role {0}, and who migrates may make none; an administrator can: CREATE ROLE {0} LOGIN"
+    )]
+    NoRole(String),
+    /// The service could edit the log.
+    #[error(
+        "the service logs in as {service}, {}: whoever runs SQL as the service could edit the log. Let DATABASE_URL log in as a role that may less, or mend what `counterfoil doctor` names",
+        how(*.past, .owner)
+    )]
+    NotHeldBack {
+        /// As whom the service logs in.
+        service: String,
+        /// Who owns the tables.
+        owner: String,
+        /// What lets it.
+        past: Past,
+    },
+}
+
+fn how(past: Past, owner: &str) -> String {
+    match past {
+        Past::Attributes => "who may more than any grant says".into(),
+        Past::Programs => "who may run programs, or write files, as the server".into(),
+        Past::Member => format!("who can become {owner}, the owner of the tables"),
+        Past::Schema => "who owns the schema or the database".into(),
+    }
 }
 
 impl From<sqlx::migrate::MigrateError> for MigrateError {
@@ -80,32 +127,15 @@ pub(crate) async fn differences(connection: &mut PgConnection) -> Result<Vec<Dif
     Ok(found)
 }
 
-/// Whether two roles are made, or there is one only.
-pub(crate) async fn may_make_roles(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user")
-        .fetch_one(connection)
-        .await
-}
-
-/// The names of the two roles of a database.
-#[derive(Clone, Debug)]
-pub struct Roles {
-    /// Owns the schema.
-    pub owner: String,
-    /// What the service works as.
-    pub service: String,
-}
-
-impl Roles {
-    /// By the database's name.
-    pub fn of(database: &str) -> Self {
-        Self { owner: format!("{database}_owner"), service: format!("{database}_service") }
+/// Refuses a database that a newer program has migrated.
+pub(crate) async fn refuse_newer(connection: &mut PgConnection) -> Result<(), MigrateError> {
+    let newest: Option<i64> =
+        sqlx::query_scalar("SELECT max(version) FROM public._sqlx_migrations").fetch_one(connection).await?;
+    let known = MIGRATOR.iter().map(|migration| migration.version).max();
+    match newest {
+        Some(newest) if known.is_none_or(|known| newest > known) => Err(MigrateError::Newer(newest)),
+        _ => Ok(()),
     }
-}
-
-/// A name as SQL text.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Makes a database if it is not there.
@@ -135,79 +165,87 @@ pub async fn ensure_database(options: &PgConnectOptions, database: &str) -> Resu
     Ok(())
 }
 
-/// Makes the roles and runs the migrations. Returns the role that the service is to work as, if there is one.
+/// Makes the roles and runs the migrations. `serves` is as whom the service logs in, if that is another role than the one
+/// that migrates.
 ///
 /// # Errors
 /// See [`MigrateError`].
-pub async fn migrate(options: &PgConnectOptions) -> Result<Option<String>, MigrateError> {
+pub async fn migrate(
+    options: &PgConnectOptions,
+    serves: Option<&str>,
+    say: Say<'_>,
+) -> Result<Roles, MigrateError> {
     // "Already exists, skipping" and the like are of no use to anybody.
     let quiet = options.clone().options([("client_min_messages", "warning")]);
     let mut connection = quiet.connect().await?;
-    sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATE_LOCK).execute(&mut connection).await?;
-    let database: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&mut connection).await?;
-    let roles = Roles::of(&database);
-    let may = may_make_roles(&mut connection).await?;
-    if may {
-        make_roles(&mut connection, &roles, &database).await?;
-        sqlx::query(AssertSqlSafe(format!("SET ROLE {}", quoted(&roles.owner))))
-            .execute(&mut connection)
-            .await?;
+    take_turns(&mut connection, say).await?;
+    let roles = Roles::arranged_by(&mut connection, serves).await?;
+    roles::make(&mut connection, &roles).await?;
+    let mut alone = false;
+    if others_own(&mut connection, &roles.owner).await? {
+        nobody_serves(&mut connection, say).await?;
+        alone = true;
+        roles::hand_over(&mut connection, &roles.owner).await?;
+    }
+    sqlx::query(AssertSqlSafe(format!("SET ROLE {}", quoted(&roles.owner)))).execute(&mut connection).await?;
+    let differences = differences(&mut connection).await?;
+    let pending = |found: &Difference| matches!(found, Difference::Empty | Difference::Missing(_));
+    if differences.iter().any(pending) && !alone {
+        nobody_serves(&mut connection, say).await?;
+        alone = true;
     }
     MIGRATOR.run(&mut connection).await.map_err(MigrateError::from)?;
-    if may {
-        grant(&mut connection, &roles).await?;
-        sqlx::query("RESET ROLE").execute(&mut connection).await?;
+    if roles.arrangement != Arrangement::One {
+        roles::grant(&mut connection, &roles.service).await?;
+    }
+    if alone {
+        // Whoever serves next need not wait for this session's end.
+        sqlx::query("SELECT pg_advisory_unlock($1)").bind(SERVING_LOCK).execute(&mut connection).await?;
     }
     connection.close().await?;
-    Ok(may.then_some(roles.service))
+    Ok(roles)
 }
 
-async fn make_roles(connection: &mut PgConnection, roles: &Roles, database: &str) -> Result<(), sqlx::Error> {
-    let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
-        .fetch_one(&mut *connection)
-        .await?;
-    for (role, login) in [(&roles.owner, "NOLOGIN"), (&roles.service, "LOGIN")] {
-        let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_roles WHERE rolname = $1")
-            .bind(role)
-            .fetch_optional(&mut *connection)
-            .await?;
-        let role = quoted(role);
-        if there.is_none() {
-            sqlx::query(AssertSqlSafe(format!("CREATE ROLE {role} {login}")))
-                .execute(&mut *connection)
-                .await?;
-        }
-        // Since PostgreSQL 16 the right to SET ROLE is a grant of its own.
-        let with = if version >= 160_000 { "WITH SET TRUE" } else { "" };
-        sqlx::query(AssertSqlSafe(format!("GRANT {role} TO CURRENT_USER {with}")))
-            .execute(&mut *connection)
-            .await?;
-    }
-    let (database, owner, service) = (quoted(database), quoted(&roles.owner), quoted(&roles.service));
-    for sql in [
-        format!("GRANT CREATE, CONNECT ON DATABASE {database} TO {owner}"),
-        format!("GRANT CONNECT ON DATABASE {database} TO {service}"),
-        format!("GRANT CREATE, USAGE ON SCHEMA public TO {owner}"),
-        format!("GRANT USAGE ON SCHEMA public TO {service}"),
-    ] {
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut *connection).await?;
+/// How often a lock is tried for.
+const POLL: Duration = Duration::from_millis(100);
+/// How long whoever serves is waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+async fn try_lock(connection: &mut PgConnection, lock: i64) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(lock).fetch_one(connection).await
+}
+
+/// Waits until nobody else migrates. A killed program's session may go on for a statement.
+async fn take_turns(connection: &mut PgConnection, say: Say<'_>) -> Result<(), sqlx::Error> {
+    let mut progress = Progress::new();
+    while !try_lock(connection, MIGRATE_LOCK).await? {
+        progress.say(say, "another counterfoil migrates this database; waiting for it");
+        sleep(POLL).await;
     }
     Ok(())
 }
 
-/// What the service may. History stays: no UPDATE and no DELETE on `events`. In one transaction, for a service may be
-/// running, and between the statements it would have too few rights, or too many.
-async fn grant(connection: &mut PgConnection, roles: &Roles) -> Result<(), sqlx::Error> {
-    let service = quoted(&roles.service);
-    let mut transaction = connection.begin().await?;
-    for sql in [
-        format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {service}"),
-        format!("REVOKE ALL ON events FROM {service}"),
-        format!("GRANT SELECT, INSERT ON events TO {service}"),
-        format!("REVOKE ALL ON _sqlx_migrations FROM {service}"),
-        format!("GRANT SELECT ON _sqlx_migrations TO {service}"),
-    ] {
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
+/// Takes the serving lock for this session.
+async fn nobody_serves(connection: &mut PgConnection, say: Say<'_>) -> Result<(), MigrateError> {
+    if try_lock(connection, SERVING_LOCK).await? {
+        return Ok(());
     }
-    transaction.commit().await
+    say(
+        "there are migrations to run, and a `counterfoil serve` works on this database; waiting up to 15 seconds for it to stop",
+    );
+    let since = Instant::now();
+    while since.elapsed() < PATIENCE {
+        sleep(POLL).await;
+        if try_lock(connection, SERVING_LOCK).await? {
+            return Ok(());
+        }
+    }
+    Err(MigrateError::Serving)
+}
+
+/// Whether the tables are there, and belong to another than their owner.
+async fn others_own(connection: &mut PgConnection, owner: &str) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM pg_class WHERE oid = to_regclass('public.events')
+        AND relowner <> (SELECT oid FROM pg_roles WHERE rolname = $1))";
+    sqlx::query_scalar(sql).bind(owner).fetch_one(connection).await
 }

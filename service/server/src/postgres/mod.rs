@@ -2,8 +2,10 @@
 
 pub mod connect;
 pub mod copy;
+pub(crate) mod given;
 pub mod migrate;
 mod patience;
 pub(crate) mod pooler;
 pub mod private;
+pub mod roles;
 pub mod settings;

@@ -1,5 +1,8 @@
 //! Databases of the operator's: which are refused, and what is said.
 
+mod arrangements;
+mod upgrades;
+
 use crate::support::Scratch;
 use crate::support::front::Front;
 use crate::support::process::{Process, command};
@@ -31,8 +34,12 @@ impl Server {
     }
 
     fn url(&self, database: &str) -> String {
+        self.url_as("postgres", database)
+    }
+
+    fn url_as(&self, role: &str, database: &str) -> String {
         let socket = self.cluster.socket_dir().display();
-        format!("postgresql:///{database}?host={socket}&user=postgres")
+        format!("postgresql:///{database}?host={socket}&user={role}")
     }
 
     fn socket_dir(&self) -> &Path {

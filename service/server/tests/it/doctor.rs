@@ -70,7 +70,7 @@ async fn run(administrator: &mut PgConnection, sql: &str) {
 /// that doctor names does.
 type Break = (&'static str, &'static str, &'static str, Option<&'static str>);
 
-const SCHEMA: [Break; 21] = [
+const SCHEMA: [Break; 23] = [
     ("DROP TRIGGER events_are_append_only ON events", "trigger", "not there", None),
     ("ALTER TABLE events DISABLE TRIGGER events_are_append_only", "trigger", "disabled", None),
     (
@@ -110,6 +110,8 @@ const SCHEMA: [Break; 21] = [
     ("REVOKE DELETE ON tokens FROM counterfoil_service", "grants", "cannot work on tokens", None),
     ("GRANT counterfoil_owner TO counterfoil_service", "roles", "can become counterfoil_owner", None),
     ("ALTER ROLE counterfoil_service CREATEROLE", "roles", "more than any grant", None),
+    ("GRANT pg_write_server_files TO counterfoil_service", "roles", "write files, as the server", None),
+    ("ALTER SCHEMA public OWNER TO counterfoil_service", "roles", "owns the schema", None),
     ("ALTER TABLE events OWNER TO postgres", "roles", "belongs to postgres", None),
     ("ALTER DATABASE counterfoil SET synchronous_commit = off", "settings", "synchronous_commit", None),
     (

@@ -183,7 +183,7 @@ async fn another_command_takes_no_right_from_the_service_for_a_moment() {
     let done = std::cell::Cell::new(false);
     let commands = async {
         for _ in 0..20 {
-            migrate(&superuser).await.unwrap();
+            migrate(&superuser, Some("counterfoil_service"), &|_| {}).await.unwrap();
         }
         done.set(true);
     };

@@ -2,8 +2,8 @@
 
 use super::report::Check;
 use super::{Patient, bounded};
-use crate::postgres::migrate::quoted;
 use crate::postgres::private::OLDEST;
+use crate::postgres::roles::quoted;
 use crate::postgres::settings;
 use sqlx::Connection;
 

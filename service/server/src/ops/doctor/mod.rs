@@ -10,6 +10,7 @@ mod log;
 mod machine;
 mod probe;
 mod report;
+mod roles;
 mod schema;
 mod space;
 
@@ -18,8 +19,9 @@ pub use report::{Check, Judgement, Report};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::postgres::connect::{DatabaseError, PRIVATE_DATABASE};
-use crate::postgres::migrate::{self, Roles};
+use crate::postgres::given::Given;
 use crate::postgres::private::{Inspection, PrivateCluster, Say, inspect};
+use crate::postgres::roles::Roles;
 use crate::postgres::{pooler, settings};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
@@ -35,8 +37,6 @@ struct Patient {
     /// How the service would connect.
     service: PgConnectOptions,
     roles: Roles,
-    /// Whether there are two roles, or one.
-    two_roles: bool,
     /// How an operator runs SQL on it.
     shell: Shell,
 }
@@ -56,9 +56,10 @@ pub async fn examine(config: &Config, clock: &Clock, say: Say<'_>) -> Report {
     let ports = machine::ports(config).await;
     report.add(ports.checks.clone());
     report.add([machine::sealing_key()]);
-    match &config.database_url {
-        Some(url) => given(url, clock, &ports, &mut report).await,
-        None => private(config, clock, &ports, &mut report, say).await,
+    match Given::of(config) {
+        Ok(Some(database)) => given(&database, clock, &ports, &mut report).await,
+        Ok(None) => private(config, clock, &ports, &mut report, say).await,
+        Err(error) => report.add([Check::wrong("connection", error.to_string(), "correct it")]),
     }
     report
 }
@@ -100,13 +101,12 @@ fn log_of(inspection: &Inspection) -> String {
 
 async fn connect_private(cluster: &PrivateCluster) -> Result<Option<Patient>, sqlx::Error> {
     let options = cluster.superuser(PRIVATE_DATABASE);
-    let roles = Roles::of(PRIVATE_DATABASE);
+    let roles = Roles::private(PRIVATE_DATABASE);
     match bounded(&options).await {
         Ok(administrator) => Ok(Some(Patient {
             administrator,
             service: settings::for_service(cluster.login(&roles.service, PRIVATE_DATABASE)),
             roles,
-            two_roles: true,
             shell: Shell(format!(
                 "psql -h {} -U postgres -d {PRIVATE_DATABASE}",
                 cluster.socket_dir().display()
@@ -118,17 +118,12 @@ async fn connect_private(cluster: &PrivateCluster) -> Result<Option<Patient>, sq
     }
 }
 
-async fn given(url: &str, clock: &Clock, ports: &machine::Ports, report: &mut Report) {
-    let unreachable = "start the database, or correct DATABASE_URL";
-    let options: PgConnectOptions = match url.parse().map_err(DatabaseError::Url) {
-        Ok(options) => options,
-        Err(error) => {
-            report.add([Check::wrong("connection", error.to_string(), unreachable)]);
-            return;
-        }
+async fn given(given: &Given, clock: &Clock, ports: &machine::Ports, report: &mut Report) {
+    let mend = match given.migrating {
+        None => "start the database, or correct DATABASE_URL",
+        Some(_) => "counterfoil migrate makes the role; start the database, or correct DATABASE_URL",
     };
-    let first = settings::for_service(options.clone());
-    match pooler::refuse(&first).await {
+    match pooler::refuse(&settings::for_service(given.serving.clone())).await {
         Ok(()) => report.add([Check::good("pooler", "none that shares sessions")]),
         Err(DatabaseError::Pooler) => {
             let found = DatabaseError::Pooler.to_string();
@@ -137,31 +132,37 @@ async fn given(url: &str, clock: &Clock, ports: &machine::Ports, report: &mut Re
             return;
         }
         Err(error) => {
-            report.add([Check::wrong("connection", error.to_string(), unreachable)]);
+            report.add([Check::wrong("connection", format!("by DATABASE_URL, {error}"), mend)]);
             return;
         }
     }
-    match connect_given(&options).await {
+    match connect_given(given).await {
         Ok(patient) => {
             report.add([Check::good("connection", "the database of DATABASE_URL answers")]);
             ask(patient, clock, ports, report).await;
         }
-        Err(error) => report.add([Check::wrong("connection", error.to_string(), unreachable)]),
+        Err(error) => report.add([Check::wrong("connection", error.to_string(), "correct it")]),
     }
 }
 
-async fn connect_given(options: &PgConnectOptions) -> Result<Patient, sqlx::Error> {
-    let mut administrator = bounded(options).await?;
-    let database: String =
-        sqlx::query_scalar("SELECT current_database()").fetch_one(&mut administrator).await?;
-    let roles = Roles::of(&database);
-    let two_roles = migrate::may_make_roles(&mut administrator).await?;
-    let service = match two_roles {
-        true => options.clone().options([("role", &roles.service)]),
-        false => options.clone(),
+/// Connects as who migrates. Where only who serves was given, that has to do.
+async fn connect_given(given: &Given) -> Result<Patient, DatabaseError> {
+    const MIGRATE: &str = "DATABASE_MIGRATE_URL";
+    let (mut administrator, variable) = match &given.migrating {
+        Some(migrating) => (bounded(migrating).await?, MIGRATE),
+        None => (bounded(&given.serving).await?, "DATABASE_URL"),
     };
-    let shell = Shell(r#"psql "$DATABASE_URL""#.into());
-    Ok(Patient { administrator, service: settings::for_service(service), roles, two_roles, shell })
+    let serves = given.migrating.as_ref().map(|_| given.serving.get_username());
+    let alone = match serves {
+        Some(_) => None,
+        None => Roles::of_who_only_serves(&mut administrator).await?,
+    };
+    let (roles, variable) = match alone {
+        Some(roles) => (roles, MIGRATE),
+        None => (Roles::arranged_by(&mut administrator, serves).await?, variable),
+    };
+    let shell = Shell(format!(r#"psql "${variable}""#));
+    Ok(Patient { administrator, service: given.service(&roles), roles, shell })
 }
 
 async fn bounded(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
@@ -177,8 +178,8 @@ async fn ask(mut patient: Patient, clock: &Clock, ports: &machine::Ports, report
     report.add_found("disk", space::of_database(&mut patient).await);
     report.add_found("clock", log::clock(&mut patient, clock).await);
     if schema::is_there(&mut patient).await {
-        report.add_found("roles", schema::roles(&mut patient).await);
-        report.add_found("grants", schema::grants(&mut patient).await);
+        report.add_found("roles", roles::roles(&mut patient).await);
+        report.add_found("grants", roles::grants(&mut patient).await);
         report.add_found("trigger", schema::trigger(&mut patient).await);
         report.add_found("last event", log::last_event(&mut patient, clock).await);
         report.add_found("claims", index::claims(&mut patient).await);

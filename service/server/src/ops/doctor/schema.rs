@@ -1,9 +1,8 @@
-//! Roles, grants, the trigger, migrations.
+//! Migrations, and the trigger.
 
 use super::Patient;
 use super::report::Check;
-use crate::postgres::migrate::{self, Difference, MIGRATOR, quoted};
-use sqlx::Row;
+use crate::postgres::migrate::{self, Difference, MIGRATOR};
 
 /// Whether the log's table is there.
 pub(super) async fn is_there(patient: &mut Patient) -> bool {
@@ -40,119 +39,6 @@ pub(super) async fn migrations(patient: &mut Patient) -> Result<Vec<Check>, sqlx
         }
     };
     Ok(found.iter().map(check).collect())
-}
-
-/// The role that the service works as can neither change the schema nor become who can.
-pub(super) async fn roles(patient: &mut Patient) -> Result<Vec<Check>, sqlx::Error> {
-    const NAME: &str = "roles";
-    let (owner, service) = (patient.roles.owner.clone(), patient.roles.service.clone());
-    let login: String =
-        sqlx::query_scalar("SELECT session_user::text").fetch_one(&mut patient.administrator).await?;
-    if !patient.two_roles {
-        let found = format!(
-            "one role, {login}, owns the tables and serves: the trigger guards the log against mistakes and injected \
-             SQL, but this role can drop it; `verify` finds what was changed without rewriting the rest of the log"
-        );
-        let mend = format!("as an administrator: ALTER ROLE {} CREATEROLE, then start again", quoted(&login));
-        return Ok(vec![Check::note(NAME, found, mend)]);
-    }
-    let sql = "SELECT s.rolsuper OR s.rolcreaterole OR s.rolbypassrls,
-            pg_has_role(s.oid, o.oid, 'MEMBER'),
-            pg_get_userbyid(c.relowner)::text,
-            s.rolcanlogin
-        FROM pg_roles s, pg_roles o, pg_class c
-        WHERE s.rolname = $1 AND o.rolname = $2 AND c.oid = 'public.events'::regclass";
-    let row = sqlx::query(sql).bind(&service).bind(&owner).fetch_optional(&mut patient.administrator).await?;
-    let Some(row) = row else {
-        let found = format!("the roles {owner} and {service} are not both there");
-        return Ok(vec![Check::wrong(NAME, found, "counterfoil migrate")]);
-    };
-    let (strong, member, holder, may_login): (bool, bool, String, bool) =
-        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-    let mut checks = Vec::new();
-    let name = quoted(&service);
-    let mut wrong =
-        |found: String, sql: String| checks.push(Check::wrong(NAME, found, patient.shell.run(&sql)));
-    if strong {
-        let sql = format!("ALTER ROLE {name} NOSUPERUSER NOCREATEROLE NOBYPASSRLS");
-        wrong(format!("{service} may more than any grant says"), sql);
-    } else if member {
-        let sql = format!("REVOKE {} FROM {name}", quoted(&owner));
-        wrong(format!("{service} can become {owner}, who can drop the trigger"), sql);
-    }
-    if holder != owner {
-        let sql = format!("ALTER TABLE events OWNER TO {}", quoted(&owner));
-        wrong(format!("events belongs to {holder} instead of {owner}"), sql);
-    }
-    if !may_login {
-        wrong(format!("{service} may not log in"), format!("ALTER ROLE {name} LOGIN"));
-    }
-    if checks.is_empty() {
-        checks
-            .push(Check::good(NAME, format!("{owner} owns the tables, and the service works as {service}")));
-    }
-    Ok(checks)
-}
-
-/// The service may add to the log and read it, and nothing else.
-pub(super) async fn grants(patient: &mut Patient) -> Result<Vec<Check>, sqlx::Error> {
-    const NAME: &str = "grants";
-    let login: String =
-        sqlx::query_scalar("SELECT session_user::text").fetch_one(&mut patient.administrator).await?;
-    let role = if patient.two_roles { patient.roles.service.clone() } else { login };
-    let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_roles WHERE rolname = $1")
-        .bind(&role)
-        .fetch_optional(&mut patient.administrator)
-        .await?;
-    if there.is_none() {
-        return Ok(vec![Check::wrong(
-            NAME,
-            format!("there is no {role} to have any"),
-            "counterfoil migrate",
-        )]);
-    }
-    let held = "SELECT p FROM UNNEST(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) p
-        WHERE has_table_privilege($1, 'public.events', p)
-           OR p IN ('UPDATE', 'REFERENCES') AND has_any_column_privilege($1, 'public.events', p)";
-    let held: Vec<String> =
-        sqlx::query_scalar(held).bind(&role).fetch_all(&mut patient.administrator).await?;
-    let lacking = "SELECT c.relname::text FROM pg_class c, pg_class e
-        WHERE e.oid = 'public.events'::regclass AND c.relnamespace = e.relnamespace AND c.relkind = 'r'
-          AND c.relowner = e.relowner AND c.relname NOT IN ('events', '_sqlx_migrations')
-          AND NOT (has_table_privilege($1, c.oid, 'SELECT') AND has_table_privilege($1, c.oid, 'INSERT')
-               AND has_table_privilege($1, c.oid, 'UPDATE') AND has_table_privilege($1, c.oid, 'DELETE'))
-        ORDER BY 1";
-    let lacking: Vec<String> =
-        sqlx::query_scalar(lacking).bind(&role).fetch_all(&mut patient.administrator).await?;
-    let mut checks = Vec::new();
-    let (needed, more): (Vec<_>, Vec<_>) =
-        held.into_iter().partition(|privilege| ["SELECT", "INSERT"].contains(&privilege.as_str()));
-    if needed.len() < 2 {
-        let found = format!("{role} needs SELECT and INSERT on events and has {needed:?}");
-        checks.push(Check::wrong(NAME, found, "counterfoil migrate"));
-    }
-    if !lacking.is_empty() {
-        let found = format!("{role} cannot work on {}", lacking.join(", "));
-        checks.push(Check::wrong(NAME, found, "counterfoil migrate"));
-    }
-    if !more.is_empty() && patient.two_roles {
-        let more = more.join(", ");
-        let mend = format!("REVOKE {more} ON events FROM {}, PUBLIC", quoted(&role));
-        let found = format!("{role} has {more} on events, which only the trigger holds back");
-        checks.push(Check::wrong(NAME, found, patient.shell.run(&mend)));
-    }
-    if checks.is_empty() {
-        checks.push(Check::good(
-            NAME,
-            match patient.two_roles {
-                true => format!("{role} may INSERT and SELECT on events, and nothing else there"),
-                false => format!(
-                    "{role} may do everything on events, as its owner; only the trigger holds it back"
-                ),
-            },
-        ));
-    }
-    Ok(checks)
 }
 
 /// BEFORE, for each statement, UPDATE, DELETE and TRUNCATE: the bits of `pg_trigger.tgtype`.

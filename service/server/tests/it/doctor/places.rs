@@ -178,23 +178,42 @@ async fn a_given_database_is_looked_at_as_the_service_would_use_it() {
     assert!(migrate(&two).status.success());
     let found = with(&two);
     assert_eq!(found.judged("wrong"), []);
-    let notes = found.judged("note");
-    assert!(
-        matches!(&notes[..], [(name, found)] if name == "last event" && found.contains("empty")),
-        "{notes:?}"
-    );
+    let names = |notes: &[(String, String)]| notes.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&found.judged("note")), ["roles", "last event"]);
+    found.mend("note", "last event", "empty");
+    let mend = found.mend("note", "roles", "works as two_service by SET ROLE");
+    assert!(mend.starts_with(
+        r#"psql "$DATABASE_URL" -c '\password "two_service"'; then start with DATABASE_MIGRATE_URL"#
+    ));
     let good = found.judged("good");
-    assert!(
-        good.iter().any(|(name, found)| name == "roles" && found.contains("works as two_service")),
-        "{good:?}"
-    );
     assert!(good.iter().any(|(name, found)| name == "disk" && found.contains("the tablespace")), "{good:?}");
+
+    // As that mends it; and without the address of who migrates, as `serve` may be run.
+    let apart = [("DATABASE_URL", &*url("two_service", "two")), ("DATABASE_MIGRATE_URL", &*two)];
+    for variables in [&apart[..], &apart[..1]] {
+        let found = doctor(variables);
+        assert_eq!(found.judged("wrong"), []);
+        let good = found.judged("good");
+        let roles = good.iter().find(|(name, _)| name == "roles").unwrap_or_else(|| panic!("{good:?}"));
+        assert!(roles.1.contains("logs in as two_service, which can never become it"), "{roles:?}");
+    }
+    // What was broken is mended by who migrates.
+    sqlx::query("GRANT two_owner TO two_service").execute(&mut superuser).await.unwrap();
+    let mend = doctor(&apart).mend("wrong", "roles", "two_service can become two_owner");
+    assert!(mend.starts_with(r#"psql "$DATABASE_MIGRATE_URL" -c "#), "{mend}");
+    sqlx::query("REVOKE two_owner FROM two_service").execute(&mut superuser).await.unwrap();
+    let absent = [("DATABASE_URL", &*url("not_yet", "two")), ("DATABASE_MIGRATE_URL", &*two)];
+    doctor(&absent).mend("wrong", "connection", "not_yet");
 
     let one = url("alone", "one");
     assert!(migrate(&one).status.success());
     let found = with(&one);
     assert_eq!(found.judged("wrong"), []);
-    assert!(found.mend("note", "roles", "can drop it").contains("CREATEROLE"));
+    let mend = found.mend("note", "roles", "this role can drop it");
+    assert!(
+        mend.contains("CREATE ROLE counterfoil_service LOGIN") && mend.contains("DATABASE_MIGRATE_URL"),
+        "{mend}"
+    );
     found.mend("note", "disk", "cannot be seen from here");
 
     with(&url("alone", "latin")).mend("wrong", "settings", "server_encoding is \"LATIN1\"");

@@ -1,0 +1,109 @@
+//! A database of the operator's: who migrates it, and as whom the service logs in.
+
+use super::connect::DatabaseError;
+use super::migrate;
+use super::private::Say;
+use super::roles::{Arrangement, Roles};
+use super::{patience, pooler, settings};
+use crate::config::Config;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+
+/// Its addresses.
+pub(crate) struct Given {
+    /// `DATABASE_URL`.
+    pub(crate) serving: PgConnectOptions,
+    /// `DATABASE_MIGRATE_URL`.
+    pub(crate) migrating: Option<PgConnectOptions>,
+}
+
+impl Given {
+    /// What was configured, if it was.
+    pub(crate) fn of(config: &Config) -> Result<Option<Self>, DatabaseError> {
+        let url = config.database_url.as_deref();
+        url.map(|url| Self::parse(url, config.database_migrate_url.as_deref())).transpose()
+    }
+
+    /// Reads the addresses.
+    pub(crate) fn parse(url: &str, migrate_url: Option<&str>) -> Result<Self, DatabaseError> {
+        let read = |variable, url: &str| {
+            url.parse::<PgConnectOptions>().map_err(|source| DatabaseError::Url { variable, source })
+        };
+        let migrating = migrate_url.map(|url| read("DATABASE_MIGRATE_URL", url)).transpose()?;
+        Ok(Self { serving: read("DATABASE_URL", url)?, migrating })
+    }
+
+    /// Migrates it.
+    pub(super) async fn migrate(&self, say: Say<'_>) -> Result<Roles, DatabaseError> {
+        match self.who_only_serves(say).await? {
+            Some(roles) => Err(DatabaseError::OnlyServes(roles.service)),
+            None => self.migrate_as_arranged(say).await,
+        }
+    }
+
+    /// Migrates it, unless `DATABASE_URL` logs in as who may not, and says how the service connects.
+    pub(super) async fn open(&self, say: Say<'_>) -> Result<PgConnectOptions, DatabaseError> {
+        if let Some(roles) = self.who_only_serves(say).await? {
+            return self.as_it_is(roles).await;
+        }
+        let roles = self.migrate_as_arranged(say).await?;
+        if self.migrating.is_none() {
+            return Ok(self.service(&roles));
+        }
+        // The service's own address has not been looked at yet. Whoever is found there can edit nothing, or it is elsewhere.
+        judge(&self.serving, say).await?;
+        self.as_it_is(self.found_by_service().await?.ok_or(DatabaseError::Elsewhere)?).await
+    }
+
+    /// How the service connects.
+    pub(crate) fn service(&self, roles: &Roles) -> PgConnectOptions {
+        let serving = self.serving.clone();
+        settings::for_service(match roles.arrangement {
+            Arrangement::SetRole => serving.options([("role", &roles.service)]),
+            Arrangement::Apart | Arrangement::One => serving,
+        })
+    }
+
+    /// Before anything is made in a database that is refused afterwards.
+    async fn migrate_as_arranged(&self, say: Say<'_>) -> Result<Roles, DatabaseError> {
+        let Some(migrating) = &self.migrating else {
+            return Ok(migrate::migrate(&self.serving, None, say).await?);
+        };
+        judge(migrating, say).await?;
+        Ok(migrate::migrate(migrating, Some(self.serving.get_username()), say).await?)
+    }
+
+    /// The roles, if nobody was given who migrates and `DATABASE_URL` logs in as who may only serve.
+    async fn who_only_serves(&self, say: Say<'_>) -> Result<Option<Roles>, DatabaseError> {
+        if self.migrating.is_some() {
+            return Ok(None);
+        }
+        judge(&self.serving, say).await?;
+        self.found_by_service().await
+    }
+
+    async fn found_by_service(&self) -> Result<Option<Roles>, DatabaseError> {
+        let mut connection = self.serving.connect().await?;
+        let roles = Roles::of_who_only_serves(&mut connection).await?;
+        connection.close().await?;
+        Ok(roles)
+    }
+
+    /// Takes the database as somebody else migrated it.
+    async fn as_it_is(&self, roles: Roles) -> Result<PgConnectOptions, DatabaseError> {
+        let options = self.service(&roles);
+        let mut connection = options.connect().await?;
+        migrate::refuse_newer(&mut connection).await?;
+        let whole = migrate::differences(&mut connection).await?.is_empty();
+        connection.close().await?;
+        if whole { Ok(options) } else { Err(DatabaseError::NotMigrated(roles.service)) }
+    }
+}
+
+/// Waits for the server, and refuses one through which, or under whose settings, no promise could be kept.
+async fn judge(options: &PgConnectOptions, say: Say<'_>) -> Result<(), DatabaseError> {
+    let options = settings::for_service(options.clone());
+    patience::until_it_answers(&options, say).await?;
+    pooler::refuse(&options).await?;
+    settings::check(&options).await
+}
