@@ -72,9 +72,12 @@ pub enum InitError {
     Input(&'static str),
     /// There is an organization.
     #[error(
-        "the organization {name:?} exists already (id {id}): init makes the first one only, and changed nothing. A lost password is set again with `counterfoil password`"
+        "the organization {name:?} exists already (id {id}, owner {owner}): init makes the first one only, and changed nothing. {again}",
+        again = again(.owner)
     )]
     Exists {
+        /// Its owner's e-mail address.
+        owner: String,
         /// Its id.
         id: String,
         /// Its name.
@@ -92,6 +95,13 @@ pub enum InitError {
     /// The write was refused.
     #[error("nothing was made: {0}")]
     Refused(Refusal),
+}
+
+/// How credentials that nobody saw are had again.
+pub fn again(owner: &str) -> String {
+    format!(
+        "Credentials that were not seen, or were lost: `counterfoil password --user {owner}` sets a new password, with which the owner signs in and issues the rest anew (ops/RUNBOOK.md, \"Credentials that nobody saw\")"
+    )
 }
 
 /// How long the owner's first token lives, in seconds.
@@ -187,8 +197,9 @@ async fn write(database: &Database, clock: &Clock, bootstrap: Bootstrap) -> Resu
 async fn what_exists(database: &Database) -> Result<InitError, InitError> {
     let failed = |error: LoadError| InitError::Write(error.into());
     let found = people::first_organization(&database.pool).await.map_err(failed)?;
+    let owner = people::first_address(&database.pool).await.map_err(failed)?.unwrap_or_default();
     let (id, name) = found.map_or_else(Default::default, |(id, name)| (id.to_string(), name));
-    Ok(InitError::Exists { id, name })
+    Ok(InitError::Exists { owner, id, name })
 }
 
 /// A name: not blank, at most 200 characters, none of them a control character; blanks at its ends are cut.

@@ -1,9 +1,9 @@
 //! `counterfoil init`.
 
-use super::{document, password_from_stdin, with_database};
+use super::{password_from_stdin, show, with_database};
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
-use counterfoil::init::{Printed, init};
+use counterfoil::init::{Printed, again, init};
 use std::error::Error;
 
 #[derive(clap::Args)]
@@ -25,28 +25,25 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let Arguments { organization, owner, password_stdin, json } = arguments;
     let password = if *password_stdin { Some(password_from_stdin()?) } else { None };
-    let printed = with_database(config, async |database| {
-        Ok(init(database, &Clock::system(), &config.prefixes, organization, owner, password).await?)
+    with_database(config, async |database| {
+        let made = init(database, &Clock::system(), &config.prefixes, organization, owner, password).await?;
+        // At once: giving a private cluster up takes time, in which this may be killed.
+        let text = if *json { serde_json::to_string(&made)? } else { pasted(&made) };
+        show(&text, &again(&made.owner.email))
     })
-    .await?;
-    if *json {
-        document(&serde_json::to_string(&printed)?);
-    } else {
-        print(&printed);
-    }
-    Ok(())
+    .await
 }
 
-/// Prints the credentials as lines that can be pasted into a shell, under the names that the README's requests use.
-#[expect(clippy::print_stdout, reason = "the credentials are this command's output")]
-pub(crate) fn print(printed: &Printed) {
+/// The credentials as lines that can be pasted into a shell, under the names that the README's requests use.
+pub(crate) fn pasted(printed: &Printed) -> String {
     let Printed { organization, owner, gateway } = printed;
-    println!("# Organization {} ({}), owner {}.", organization.name, organization.id, owner.email);
-    println!("# None of this is shown again. The token lasts for 24 hours.");
-    if let Some(password) = &owner.password {
-        println!("PASSWORD='{password}'");
-    }
-    println!("TOKEN='{}'", owner.token);
-    println!("GATEWAY='{}'", gateway.client_id);
-    println!("SECRET='{}'", gateway.client_secret);
+    let mut lines = vec![
+        format!("# Organization {} ({}), owner {}.", organization.name, organization.id, owner.email),
+        "# None of this is shown again. The token lasts for 24 hours.".into(),
+    ];
+    lines.extend(owner.password.as_ref().map(|password| format!("PASSWORD='{password}'")));
+    lines.push(format!("TOKEN='{}'", owner.token));
+    lines.push(format!("GATEWAY='{}'", gateway.client_id));
+    lines.push(format!("SECRET='{}'", gateway.client_secret));
+    lines.join("\n")
 }

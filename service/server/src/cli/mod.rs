@@ -30,6 +30,13 @@ pub(crate) fn document(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Shows what is shown once. Where it cannot be shown, the error says what to do.
+pub(crate) fn show(text: &str, otherwise: &str) -> Result<(), Box<dyn Error>> {
+    let mut output = std::io::stdout().lock();
+    let shown = writeln!(output, "{}", text.trim_end()).and_then(|()| output.flush());
+    shown.map_err(|error| format!("what was made cannot be shown ({error}). {otherwise}").into())
+}
+
 /// How long the pool may take to close its connections.
 const CLOSE: Duration = Duration::from_secs(1);
 

@@ -1,6 +1,6 @@
 //! `counterfoil password`.
 
-use super::{document, password_from_stdin, with_database};
+use super::{password_from_stdin, show, with_database};
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
 use counterfoil::operator::{Printed, set_password};
@@ -22,23 +22,19 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let Arguments { user, stdin, json } = arguments;
     let given = if *stdin { Some(password_from_stdin()?) } else { None };
-    let printed = with_database(config, async |database| {
-        Ok(set_password(database, &Clock::system(), user, given).await?)
+    with_database(config, async |database| {
+        let printed = set_password(database, &Clock::system(), user, given).await?;
+        let text = if *json { serde_json::to_string(&printed)? } else { pasted(&printed) };
+        show(&text, "Run it again: it sets another one")
     })
-    .await?;
-    if *json {
-        document(&serde_json::to_string(&printed)?);
-    } else {
-        print(&printed);
-    }
-    Ok(())
+    .await
 }
 
-#[expect(clippy::print_stdout, reason = "the password is this command's output")]
-fn print(Printed { user }: &Printed) {
-    println!("# The password of {} ({}) is set, and the user's sessions have ended.", user.email, user.id);
-    if let Some(password) = &user.password {
-        println!("# It is not shown again.");
-        println!("PASSWORD='{password}'");
+fn pasted(Printed { user }: &Printed) -> String {
+    let set =
+        format!("# The password of {} ({}) is set, and the user's sessions have ended.", user.email, user.id);
+    match &user.password {
+        Some(password) => format!("{set}\n# It is not shown again.\nPASSWORD='{password}'"),
+        None => set,
     }
 }

@@ -1,17 +1,19 @@
 //! `counterfoil serve`.
 
-use super::{init, or_signalled, say, signalled, tour, with_database_until};
+use super::{init, or_signalled, say, show, signalled, tour, with_database_until};
 use counterfoil::app::App;
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
 use counterfoil::http::admission::Edge;
 use counterfoil::http::edge;
 use counterfoil::http::starting::Starting;
-use counterfoil::init::{InitError, init as make};
+use counterfoil::init::{InitError, again, init as make};
 use counterfoil::operator;
 use counterfoil::ops::drain::Stage;
+use counterfoil::ops::telemetry::Quiet;
 use counterfoil::postgres::connect::Database;
 use std::error::Error;
+use std::io::{IsTerminal, stderr, stdout};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -122,20 +124,27 @@ async fn first_start(
 ) -> Result<(), Box<dyn Error>> {
     let Arguments { organization, owner, .. } = arguments;
     let made = match make(database, &app.clock, &app.prefixes, organization, owner, None).await {
-        Err(InitError::Exists { .. }) => {
-            say(
-                "the data of earlier starts is there: the tour is for the first one. Ctrl-C stops the service",
-            );
+        Err(InitError::Exists { owner, .. }) => {
+            say(&format!(
+                "the data of earlier starts is there: the tour is for the first one. Lost credentials: `counterfoil password --user {owner}`. Ctrl-C stops the service"
+            ));
             return Ok(());
         }
         made => made?,
     };
-    init::print(&made);
+    // What is to be pasted is not to have lines of the log in it.
+    let quiet = (stdout().is_terminal() && stderr().is_terminal()).then(Quiet::begin);
+    if let Err(error) = show(&init::pasted(&made), &again(&made.owner.email)) {
+        say(&error.to_string());
+        return Ok(());
+    }
     // What init committed reaches the index by the log, within a moment.
     while app.applied.load(Ordering::Acquire) == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    match tour::play(address, &made).await {
+    let played = tour::play(address, &made).await;
+    drop(quiet);
+    match played {
         Ok(()) => say("that was the tour. The service goes on; Ctrl-C stops it"),
         Err(error) => say(&format!("{error}. The service goes on; Ctrl-C stops it")),
     }

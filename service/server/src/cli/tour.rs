@@ -1,6 +1,7 @@
 //! The tour of the first start: a token's life as requests that can be pasted into a shell, with the answers that
 //! the running service gave.
 
+use super::document;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use counterfoil::init::Printed;
@@ -35,7 +36,7 @@ struct Stop {
 /// # Errors
 /// If an answer is not the one that the tour is about: the service does not work.
 pub(crate) async fn play(address: SocketAddr, made: &Printed) -> Result<(), Box<dyn Error>> {
-    line(&format!("URL='http://{address}'"));
+    document(&format!("URL='http://{address}'"));
     let issue = Stop {
         title: "Issue a personal token. Its plaintext is in this answer, and never again",
         method: Method::POST,
@@ -47,7 +48,7 @@ pub(crate) async fn play(address: SocketAddr, made: &Printed) -> Result<(), Box<
     let text = |field: &str| issued[field].as_str().unwrap_or_default().to_string();
     let variables = [("$PLAINTEXT", text("plaintext")), ("$ID", text("id"))];
     for (name, value) in &variables {
-        line(&format!("{}='{value}'", &name[1..]));
+        document(&format!("{}='{value}'", &name[1..]));
     }
     for stop in rest() {
         show(address, made, &stop, &variables).await?;
@@ -81,24 +82,17 @@ async fn show(
     stop: &Stop,
     variables: &[(&str, String)],
 ) -> Result<Value, Box<dyn Error>> {
-    line(&format!("\n# {}.", stop.title));
-    line(&curl(stop));
+    document(&format!("\n# {}.", stop.title));
+    document(&curl(stop));
     let (status, body) = ask(address, made, stop, variables).await?;
-    let document: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    line(&format!("# HTTP {status}"));
-    if !document.is_null() {
-        line(
-            &serde_json::to_string_pretty(&document)?
-                .lines()
-                .map(|l| format!("#   {l}\n"))
-                .collect::<String>(),
+    let answer: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    document(&format!("# HTTP {status}"));
+    if !answer.is_null() {
+        document(
+            &serde_json::to_string_pretty(&answer)?.lines().map(|l| format!("#   {l}\n")).collect::<String>(),
         );
     }
-    if status.is_success() {
-        Ok(document)
-    } else {
-        Err(format!("the tour ended early, with {status}").into())
-    }
+    if status.is_success() { Ok(answer) } else { Err(format!("the tour ended early, with {status}").into()) }
 }
 
 fn curl(stop: &Stop) -> String {
@@ -147,9 +141,4 @@ async fn ask(
     tokio::spawn(connection);
     let answer = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
     Ok((answer.status(), answer.into_body().collect().await?.to_bytes()))
-}
-
-#[expect(clippy::print_stdout, reason = "the tour is what was asked for")]
-fn line(text: &str) {
-    println!("{text}");
 }

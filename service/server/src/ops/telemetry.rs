@@ -1,7 +1,10 @@
 //! Logs: to standard error, since standard output is for documents.
 
 use crate::config::{Log, LogFormat};
+use std::sync::atomic::{AtomicBool, Ordering};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::MakeWriterExt;
 use uuid::Uuid;
 
 tokio::task_local! {
@@ -20,13 +23,34 @@ pub fn start(log: &Log) -> Result<(), String> {
     let filter = EnvFilter::try_new(level).map_err(|error| format!("log.level is wrong: {error}"))?;
     // Where standard error is closed, a complaint about that would go there too, and panic.
     let logs = tracing_subscriber::fmt().log_internal_errors(false);
-    let logs = logs.with_env_filter(filter).with_writer(std::io::stderr);
+    let shown = |line: &tracing::Metadata<'_>| *line.level() <= Level::WARN || !QUIET.load(Ordering::Relaxed);
+    let logs = logs.with_env_filter(filter).with_writer(std::io::stderr.with_filter(shown));
     match log.format {
         LogFormat::Text => logs.with_ansi(false).init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),
     }
     std::panic::set_hook(Box::new(panicked));
     Ok(())
+}
+
+/// Whether lines that warn of nothing are held back.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// For as long as this lives, the log has warnings and errors alone.
+pub struct Quiet(());
+
+impl Quiet {
+    /// Begins.
+    pub fn begin() -> Self {
+        QUIET.store(true, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        QUIET.store(false, Ordering::Relaxed);
+    }
 }
 
 /// Logs where a panic happened and for which request. A message that was put together at run time is left out: it may

@@ -93,3 +93,13 @@ pub async fn first_organization(pool: &PgPool) -> Result<Option<(OrganizationId,
     let row = sqlx::query(sql).fetch_optional(pool).await?;
     row.map(|row| Ok((OrganizationId(row.try_get(0)?), row.try_get(1)?))).transpose()
 }
+
+/// The e-mail address of the first user who was made: the owner whom `init` made. None if it was erased.
+///
+/// # Errors
+/// The database's.
+pub async fn first_address(pool: &PgPool) -> Result<Option<String>, LoadError> {
+    let sql =
+        "SELECT v.value FROM users u LEFT JOIN personal_values v ON v.id = u.email_id ORDER BY u.id LIMIT 1";
+    Ok(sqlx::query_scalar::<_, Option<String>>(sql).fetch_optional(pool).await?.flatten())
+}

@@ -20,7 +20,7 @@ fn read(path: &str) -> String {
 }
 
 /// The block of the runbook that has a name after its language.
-fn block(name: &str) -> String {
+pub(crate) fn block(name: &str) -> String {
     let runbook = read("ops/RUNBOOK.md");
     let start = format!("```sh {name}\n");
     let (_, rest) = runbook.split_once(&start).unwrap_or_else(|| panic!("no block {name}"));

@@ -3,7 +3,8 @@
 use crate::support::Scratch;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 fn serve(directory: &Scratch) -> Child {
@@ -59,4 +60,35 @@ fn the_tour_can_be_pasted_and_is_for_the_first_start() {
     let mut errors = BufReader::new(service.stderr.take().unwrap());
     until(&mut errors, "the tour is for the first one");
     assert_eq!(interrupted(service, errors), "");
+}
+
+#[test]
+fn on_a_terminal_nothing_of_the_log_is_between_what_can_be_pasted() {
+    let directory = Scratch::new();
+    let mut terminal = Command::new("script");
+    terminal.env("COUNTERFOIL__DATA_DIR", directory.path()).env_remove("DATABASE_URL");
+    terminal.env("COUNTERFOIL__API__ADDR", "127.0.0.1:0").env("COUNTERFOIL__METRICS__ADDR", "127.0.0.1:0");
+    let serve = format!("exec '{}' serve --tour", env!("CARGO_BIN_EXE_counterfoil"));
+    terminal.args(["-qec", &serve, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut terminal = terminal.spawn().unwrap();
+    let mut shown = BufReader::new(terminal.stdout.take().unwrap());
+    let tour = until(&mut shown, "that was the tour").replace('\r', "");
+    let pasted = &tour[tour.find("# Organization").unwrap()..tour.find("counterfoil: that was").unwrap()];
+    let is_shell = |line: &str| {
+        let name = line.split_once("='").map_or("", |(name, _)| name);
+        line.is_empty()
+            || line.starts_with('#')
+            || line.starts_with("curl ")
+            || matches!(name, "PASSWORD" | "TOKEN" | "GATEWAY" | "SECRET" | "URL" | "PLAINTEXT" | "ID")
+    };
+    let others: Vec<&str> = pasted.lines().filter(|line| !is_shell(line)).collect();
+    assert!(others.is_empty() && pasted.contains("token.revoked"), "{others:?} in {pasted}");
+
+    // Afterwards there is a line for each request again.
+    let address = pasted.split("URL='http://").nth(1).unwrap().split('\'').next().unwrap();
+    let mut stranger = TcpStream::connect(address).unwrap();
+    stranger.write_all(b"GET /v1/user HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    until(&mut shown, "status=401");
+    terminal.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    assert!(terminal.wait().unwrap().success());
 }

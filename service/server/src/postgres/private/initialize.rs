@@ -2,15 +2,18 @@
 
 use super::account::Account;
 use super::binaries::Binaries;
+use super::locks::Lock;
 use super::{PrivateError, SUPERUSER, directory, file_error, place};
 use std::path::Path;
 use std::time::Duration;
 
-/// `initdb` into a directory beside, then a rename: what is half made is never taken for a cluster.
+/// `initdb` into a directory beside, then a rename: what is half made is never taken for a cluster. `initdb` outlives a
+/// program that is killed, and holds the gate until it ends: nobody else works in that directory meanwhile.
 pub(crate) async fn initialize(
     cluster: &Path,
     binaries: &Binaries,
     account: &Account,
+    gate: &Lock,
 ) -> Result<(), PrivateError> {
     place::make_parent(cluster, account)?;
     let half = cluster.with_extension("making");
@@ -22,7 +25,8 @@ pub(crate) async fn initialize(
     initdb
         .args(["--data-checksums", "--encoding=UTF8", "--locale=C", "--auth=trust"])
         .args(["--username", SUPERUSER, "-D"])
-        .arg(&half);
+        .arg(&half)
+        .stdin(gate.to_share().map_err(file_error("cannot share the lock of", cluster))?);
     run("initdb", initdb, Duration::from_secs(300)).await?;
     let conf = half.join("postgresql.conf");
     let mut text = std::fs::read_to_string(&conf).map_err(file_error("cannot read", &conf))?;

@@ -8,10 +8,15 @@ use std::time::Duration;
 
 /// A lock file that is held.
 pub(crate) struct Lock {
-    _held: Flock<File>,
+    held: Flock<File>,
 }
 
 impl Lock {
+    /// The file, for a program that is to go on holding the lock if this one is killed.
+    pub(crate) fn to_share(&self) -> std::io::Result<File> {
+        self.held.try_clone()
+    }
+
     fn open(path: &Path) -> Result<File, PrivateError> {
         OpenOptions::new()
             .create(true)
@@ -23,7 +28,7 @@ impl Lock {
 
     fn held(path: &Path, how: FlockArg) -> Result<Option<Self>, PrivateError> {
         match Flock::lock(Self::open(path)?, how) {
-            Ok(held) => Ok(Some(Self { _held: held })),
+            Ok(held) => Ok(Some(Self { held })),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, error)) => Err(file_error("cannot lock", path)(error.into())),
         }

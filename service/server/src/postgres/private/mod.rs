@@ -80,7 +80,7 @@ impl PrivateCluster {
         let binaries = Binaries::find(&cluster, &account).await?;
         if place::version(&cluster)?.is_none() {
             say("making a private PostgreSQL cluster (once; some seconds) …");
-            initialize::initialize(&cluster, &binaries, &account).await?;
+            initialize::initialize(&cluster, &binaries, &account, &gates[0]).await?;
         }
         place::note(&data_dir, &cluster)?;
         directory::mend(&cluster, &account)?;

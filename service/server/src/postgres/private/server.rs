@@ -100,6 +100,10 @@ impl Server {
                 Err(PrivateError::Ended { .. }) if attempt < 3 => sleep(Duration::from_millis(300)).await,
                 other => return other,
             }
+            // One that a killed program had just started was quicker.
+            if self.until_ready(say).await {
+                return Ok(());
+            }
         }
         unreachable!("the loop ends by returning")
     }

@@ -35,14 +35,17 @@ impl People {
     /// Makes the first organization beside a running service, and waits until that knows of it.
     pub(crate) async fn made_by(init: Command, base: &str) -> Self {
         let made = process::init(init).await;
-        let text = |pointer: &str| made.pointer(pointer).unwrap().as_str().unwrap().to_string();
-        let people = Self {
-            owner: text("/owner/token"),
-            gateway: (text("/gateway/client_id"), text("/gateway/client_secret")),
-            client: Client::builder().timeout(Duration::from_secs(60)).build().unwrap(),
-        };
+        let text = |pointer: &str| made.pointer(pointer).unwrap().as_str().unwrap();
+        let people =
+            Self::with(text("/owner/token"), text("/gateway/client_id"), text("/gateway/client_secret"));
         people.until_active(base, &people.owner).await;
         people
+    }
+
+    /// By their credentials.
+    pub(crate) fn with(token: &str, gateway: &str, secret: &str) -> Self {
+        let client = Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        Self { owner: token.into(), gateway: (gateway.into(), secret.into()), client }
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Value), reqwest::Error> {
