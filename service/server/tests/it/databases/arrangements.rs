@@ -32,7 +32,7 @@ const WAYS_OUT: [&str; 10] = [
 ];
 
 /// The code with which each of these is refused.
-async fn refused_with<'a>(connection: &mut PgConnection, all: &[&'a str], code: &str) {
+async fn refused_with(connection: &mut PgConnection, all: &[&str], code: &str) {
     for sql in all {
         let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(*sql))).await;
         let error = done.err().unwrap_or_else(|| panic!("{sql} was done"));
