@@ -81,6 +81,7 @@ fn what_is_wrong_is_named() {
         ("prefixes:\n  caller: clé_\n", vec![], "line 2: prefixes.caller"),
         ("prefixes:\n  caller: cf_pat_\n", vec![], "prefixes.personal (\"cf_pat_\")"),
         ("prefixes:\n  gateway: cf_\n", vec![], "line 2: prefixes.gateway"),
+        ("prefixes:\n  admin: cf_pat_x_\n", vec![], "line 2: prefixes.admin"),
         ("prefixes:\n  personal: cf_org_me_\n", vec![], "line 1: prefixes.admin"),
         ("prefixes:\n  session: x_\n", vec![], "line 2"),
         ("prefixes:\n  personal: 12\n", vec![], "line 2"),
