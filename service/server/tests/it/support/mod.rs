@@ -148,7 +148,7 @@ impl Service {
         // Beside the running service, as the README says: what it commits reaches the index by the log.
         let made =
             init(&database, &clock, &config.prefixes, "acme", "owner@example.com", None).await.unwrap();
-        let service = Self { made, database, serving, config, clock, faults, directory: directory };
+        let service = Self { made, database, serving, config, clock, faults, directory };
         service.until_known(&service.made.owner.token).await;
         service
     }
