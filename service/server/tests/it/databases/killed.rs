@@ -5,6 +5,8 @@ use crate::runbook::block;
 use crate::support::load::People;
 use crate::support::process::{INIT, Process, command, run};
 use crate::support::{Scratch, rounds};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use sqlx::{ConnectOptions, Executor, PgConnection};
 use std::fs::File;
@@ -218,4 +220,47 @@ async fn killed_while_it_makes_its_cluster_it_is_repeated() {
         }
         assert!(scratch.processes().is_empty(), "{moment}");
     }
+}
+
+/// An `initdb` that is stopped, and goes on whatever becomes of the test.
+struct Stopped(Pid);
+
+impl Stopped {
+    /// The one that works for a data directory, once there is one.
+    async fn of(data_dir: &Path) -> Self {
+        let started = Instant::now();
+        loop {
+            let entries = std::fs::read_dir("/proc").unwrap().flatten();
+            let found =
+                entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|pid: &i32| {
+                    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                    line.split('\0').next().is_some_and(|program| program.ends_with("/initdb"))
+                        && line.contains(data_dir.to_str().unwrap())
+                });
+            if let Some(pid) = found {
+                kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+                return Self(Pid::from_raw(pid));
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "no initdb");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_one_left_at_work_is_waited_for() {
+    let scratch = Scratch::new();
+    let mut first = Process::start(command(scratch.path(), &INIT));
+    let left = Stopped::of(scratch.path()).await;
+    first.kill();
+    let mut second = Process::start(command(scratch.path(), &INIT));
+    second.until_it_says("another command is starting or stopping").await;
+    drop(left);
+    assert!(second.until_it_ends().await.success(), "{}", second.said());
 }
