@@ -80,12 +80,9 @@ async fn a_stopped_postgres_stops_no_clock_and_cuts_no_line() {
         if sent >= end {
             assert_eq!(told, Some(false), "{after:?} after the stop");
         }
-        match of_witness {
-            Some(active) => {
-                assert!(active && after < Duration::from_secs(1), "{active}, {after:?} after the stop");
-                expired_while_fresh += usize::from(sent >= end);
-            }
-            None => {}
+        if let Some(active) = of_witness {
+            assert!(active && after < Duration::from_secs(1), "{active}, {after:?} after the stop");
+            expired_while_fresh += usize::from(sent >= end);
         }
     }
     assert!(expired_while_fresh > 0);
