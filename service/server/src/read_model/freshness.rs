@@ -28,7 +28,8 @@ pub enum Doubt {
 }
 
 impl Doubt {
-    const ALL: [Self; 6] = [
+    /// All of them, in this order.
+    pub const ALL: [Self; 6] = [
         Self::Starting,
         Self::Unreachable,
         Self::Recovering,

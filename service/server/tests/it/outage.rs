@@ -1,5 +1,6 @@
 //! A database that falls silent: nothing is answered from before, everybody is answered in time, and all heals.
 
+mod doubts;
 mod log_lines;
 mod stopped;
 

@@ -191,3 +191,23 @@ impl From<LoadError> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_can_be_said_at_every_door_and_the_runbook_has_each_reason() {
+        let runbook = include_str!("../../../../../ops/RUNBOOK.md");
+        let others = [NotNow::NotStored, NotNow::TooMany, NotNow::Unknown];
+        for why in Doubt::ALL.map(NotNow::InDoubt).into_iter().chain(others) {
+            let (slug, _, detail, seconds) = of_not_now(why);
+            // RFC 6749 section 5.2.
+            assert!(detail.bytes().all(|b| matches!(b, 0x20..=0x7e) && b != b'"' && b != b'\\'), "{detail}");
+            assert!(detail.to_lowercase().contains("ask") && seconds > 0, "{detail}");
+            if let NotNow::InDoubt(_) = why {
+                assert!(runbook.contains(&format!("| `{slug}` |")), "{slug}");
+            }
+        }
+    }
+}

@@ -8,7 +8,7 @@ use crate::support::process::{INIT, Process as Program, command};
 use counterfoil::postgres::private::PrivateCluster;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The lines of a program's log that somebody is to read, of those that it has written since.
 fn alarms(program: &Program, since: usize) -> Vec<String> {
@@ -109,5 +109,44 @@ async fn commands_that_all_fail_are_told_once_and_counted() {
     }
     let Theirs { cluster, mut program, .. } = theirs;
     assert!(program.interrupt().await.success(), "{}", program.said());
+    cluster.leave(&|_| {}).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_log_beneath_a_running_service_is_one_alarm() {
+    let Theirs { scratch, cluster, mut program, people } = Theirs::start().await;
+    let since = program.said().len();
+    let mut superuser = cluster.superuser("shop").connect().await.unwrap();
+    let sql = "SET session_replication_role = replica;
+        UPDATE events SET chain = sha256('another') WHERE seq = (SELECT max(seq) FROM events)";
+    sqlx::raw_sql(sql).execute(&mut superuser).await.unwrap();
+    superuser.close().await.unwrap();
+    until_ready_says(program.base(), Some("log-replaced")).await;
+    let ledger = Arc::new(Ledger::default());
+    let load = Load::start(&people, program.base(), &ledger, false);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    load.stop().await;
+    assert_eq!(ledger.done(), 0);
+    let alarms = alarms(&program, since);
+    assert_eq!(alarms.len(), 1, "{alarms:#?}");
+    assert!(alarms[0].contains("restored from a backup"), "{alarms:#?}");
+    assert!(program.interrupt().await.success(), "{}", program.said());
+    cluster.leave(&|_| {}).await.unwrap();
+    drop(scratch);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_stops_in_time_while_its_database_does_not_answer() {
+    let Theirs { scratch, cluster, mut program, people } = Theirs::start().await;
+    let (base, ledger) = (program.base().to_string(), Arc::new(Ledger::default()));
+    let load = Load::start(&people, &base, &ledger, true);
+    ledger.some_more().await;
+    let (frozen, since) = (scratch.freeze(), Instant::now());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(program.interrupt().await.success(), "{}", program.said());
+    // The notice, the drain, a second for the writer and one for the pool.
+    assert!(since.elapsed() < Duration::from_secs(18), "{:?}", since.elapsed());
+    load.stop().await;
+    drop(frozen);
     cluster.leave(&|_| {}).await.unwrap();
 }

@@ -1,0 +1,81 @@
+//! Each reason for which nothing can be called active is named, by `/readyz` and by whatever is refused for it.
+
+use super::{path, plaintext, until_ready_says};
+use crate::support::Service;
+use counterfoil::event_log::SERVING_LOCK;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions, PgConnection};
+
+async fn superuser(service: &Service) -> PgConnection {
+    let cluster = service.database.private.as_ref().unwrap();
+    cluster.superuser("counterfoil").connect().await.unwrap()
+}
+
+async fn run(superuser: &mut PgConnection, sql: &str) {
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_string())).execute(superuser).await.unwrap();
+}
+
+/// Nothing is active, nothing is written, and everybody is told why.
+async fn all_say(service: &Service, token: &Value, reason: &str) {
+    until_ready_says(service.base(), Some(reason)).await;
+    assert_eq!(service.is_active(plaintext(token)).await, None);
+    let owner = &service.made.owner.token;
+    for (method, path) in [(Method::DELETE, path(token)), (Method::GET, "/v1/user/tokens".into())] {
+        let (status, problem) = service.call(method, &path, owner, None).await;
+        assert_eq!(
+            (status, problem["type"].as_str()),
+            (StatusCode::SERVICE_UNAVAILABLE, Some(&*format!("/problems/{reason}"))),
+            "{path}: {problem}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_lock_another_has_says_so_until_it_has_it_back() {
+    let service = Service::start().await;
+    let token = service.issue(json!({})).await;
+    let (mut other, mut ends) = (superuser(&service).await, superuser(&service).await);
+    // The other stands in line for the lock when the session that holds it is ended.
+    let waits = tokio::spawn(async move {
+        run(&mut other, &format!("SELECT pg_advisory_lock({SERVING_LOCK})")).await;
+        other
+    });
+    let sql = "SELECT pid FROM pg_locks h WHERE locktype = 'advisory' AND granted AND EXISTS (SELECT 1 FROM pg_locks w
+        WHERE w.locktype = 'advisory' AND NOT w.granted AND (w.classid, w.objid) = (h.classid, h.objid))";
+    let holder: i32 = loop {
+        match sqlx::query_scalar(sql).fetch_optional(&mut ends).await.unwrap() {
+            Some(pid) => break pid,
+            None => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+        }
+    };
+    run(&mut ends, &format!("SELECT pg_terminate_backend({holder})")).await;
+    let mut other = waits.await.unwrap();
+    all_say(&service, &token, "another-serves").await;
+    run(&mut other, &format!("SELECT pg_advisory_unlock({SERVING_LOCK})")).await;
+    until_ready_says(service.base(), None).await;
+    assert_eq!(service.is_active(plaintext(&token)).await, Some(true));
+    drop((other, ends));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_this_version_does_not_know_stops_the_index_and_is_named() {
+    let service = Service::start().await;
+    let token = service.issue(json!({})).await;
+    let mut superuser = superuser(&service).await;
+    run(&mut superuser, "SET session_replication_role = replica").await;
+    // As a newer version would write it.
+    let sql = "INSERT INTO events (seq, record, chain, type, organization_id, subject_id, user_id, decided_at)
+        SELECT seq + 1, next.record, sha256(chain || convert_to(next.record, 'UTF8')), 'token.blessed',
+            organization_id, subject_id, user_id, decided_at
+        FROM (SELECT * FROM events ORDER BY seq DESC LIMIT 1) last, LATERAL (SELECT replace(replace(last.record,
+            '\"seq\":' || last.seq, '\"seq\":' || last.seq + 1), last.type, 'token.blessed')) next(record)";
+    run(&mut superuser, sql).await;
+    all_say(&service, &token, "index-behind").await;
+    run(&mut superuser, "DELETE FROM events WHERE type = 'token.blessed'").await;
+    until_ready_says(service.base(), None).await;
+    assert_eq!(service.is_active(plaintext(&token)).await, Some(true));
+    crate::whole::whole(&service).await;
+    service.stop().await;
+}
