@@ -1,9 +1,9 @@
 //! Gateways and their tokens, as `/v1/gateways` lists them.
 
-use super::tables::{LoadError, rows, token_row};
+use super::lists::{self, Listed};
+use super::tables::{LoadError, rows};
 use counterfoil_domain::gateway::Gateway;
 use counterfoil_domain::ids::{GatewayId, OrganizationId, TokenId};
-use counterfoil_domain::token::Token;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use uuid::Uuid;
@@ -63,10 +63,10 @@ pub async fn page(
 ///
 /// # Errors
 /// The database's.
-pub async fn token(pool: &PgPool, gateway: GatewayId, id: TokenId) -> Result<Option<Token>, LoadError> {
-    let sql = format!("SELECT {} FROM tokens WHERE id = $1 AND gateway_id = $2", token_row::COLUMNS);
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(id.0).bind(gateway.0).fetch_optional(pool).await?;
-    row.as_ref().map(token_row::read).transpose()
+pub async fn token(pool: &PgPool, gateway: GatewayId, id: TokenId) -> Result<Option<Listed>, LoadError> {
+    let sql = format!("{} WHERE id = $2", lists::listed("gateway_id"));
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(gateway.0).bind(id.0).fetch_optional(pool).await?;
+    row.as_ref().map(lists::read).transpose()
 }
 
 /// A page of a gateway's tokens, the newest first, ended ones included.
@@ -78,11 +78,9 @@ pub async fn tokens(
     gateway: GatewayId,
     before: Option<u64>,
     limit: usize,
-) -> Result<Vec<Token>, LoadError> {
-    let sql = format!(
-        "SELECT {} FROM tokens WHERE gateway_id = $1 AND issued_seq < $2 ORDER BY issued_seq DESC LIMIT $3",
-        token_row::COLUMNS
-    );
+) -> Result<Vec<Listed>, LoadError> {
+    let sql =
+        format!("{} WHERE issued_seq < $2 ORDER BY issued_seq DESC LIMIT $3", lists::listed("gateway_id"));
     let before = before.map_or(i64::MAX, |seq| i64::try_from(seq).unwrap_or(i64::MAX));
     let found = sqlx::query(AssertSqlSafe(sql))
         .bind(gateway.0)
@@ -90,5 +88,5 @@ pub async fn tokens(
         .bind(limit as i64)
         .fetch_all(pool)
         .await?;
-    found.iter().map(token_row::read).collect()
+    found.iter().map(lists::read).collect()
 }

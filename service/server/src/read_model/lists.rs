@@ -1,4 +1,4 @@
-//! A user's tokens as the user sees them: one of them, or a page of a list.
+//! Tokens with what is kept beside them; a user's as the user sees them: one of them, or a page of a list.
 //!
 //! Lists are sorted by instants and positions of the log only, never by text, so that their order is the same in a
 //! database of any locale. Whatever has no value of the sort key has a place of its own: a token that never expires
@@ -112,8 +112,8 @@ impl Sort {
     }
 }
 
-/// A user's tokens with what is kept beside them, as a table `l`.
-fn listed() -> String {
+/// An owner's tokens with what is kept beside them, as a table `l`. The owner, by this column, is the first parameter.
+pub(super) fn listed(owner: &'static str) -> String {
     format!(
         "SELECT {}, note, last_used_at, last_used_by, last_used_name, uses,
             ended_last_used_at, ended_last_used_by, ended_last_used_name, ended_uses
@@ -126,12 +126,13 @@ fn listed() -> String {
             LEFT JOIN personal_values gn ON gn.id = g.name_id
             LEFT JOIN gateways e ON e.id = u.ended_last_used_by
             LEFT JOIN personal_values en ON en.id = e.name_id
-            WHERE t.user_id = $1) l",
+            WHERE t.{owner} = $1) l",
         token_row::COLUMNS
     )
 }
 
-fn read(row: &PgRow) -> Result<Listed, LoadError> {
+/// Reads a row of [`listed`].
+pub(super) fn read(row: &PgRow) -> Result<Listed, LoadError> {
     Ok(Listed {
         token: token_row::read(row)?,
         note: row.try_get(23)?,
@@ -155,7 +156,7 @@ fn used(row: &PgRow, from: usize) -> Result<Used, LoadError> {
 /// # Errors
 /// The database's, or a row that makes no sense.
 pub async fn one(pool: &PgPool, user: UserId, id: TokenId) -> Result<Option<Listed>, LoadError> {
-    let sql = format!("{} WHERE id = $2", listed());
+    let sql = format!("{} WHERE id = $2", listed("user_id"));
     let row = sqlx::query(AssertSqlSafe(sql)).bind(user.0).bind(id.0).fetch_optional(pool).await?;
     row.as_ref().map(read).transpose()
 }
@@ -182,7 +183,7 @@ pub async fn page(
             AND ($4 = '' OR strpos(folded COLLATE \"C\", $4 COLLATE \"C\") > 0)
             AND ($6::bigint IS NULL OR ({key}, issued_seq) {comparison} ({parameter}, $6))
          ORDER BY {key} {direction}, issued_seq {direction} LIMIT $7",
-        listed()
+        listed("user_id")
     );
     let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(query.user.0)

@@ -171,7 +171,8 @@ impl Usage {
     /// Takes what a flush writes: half of it from here, the rest from the index, so that neither waits for the other.
     fn gather(&self, index: &DigestIndex) -> Taken {
         let mut taken = self.take(FLUSH / 2);
-        for Gathered { token, at, by, count } in index.take_uses(FLUSH.saturating_sub(taken.len())) {
+        let of_tokens = index.take_uses(FLUSH.saturating_sub(taken.len()));
+        for Gathered { token, at, by, count } in of_tokens.into_iter().chain(index.client_uses.collect()) {
             let tally = Tally { at, by: Some(by), count };
             match &mut taken.entry(token).or_default().0 {
                 Some(known) => known.add(tally),

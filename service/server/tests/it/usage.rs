@@ -180,3 +180,62 @@ async fn a_clean_stop_loses_no_use_and_no_use_goes_backwards() {
     database.pool.close().await;
     database.private.unwrap().leave(&|_| {}).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateways_tokens_are_told_apart_by_their_use() {
+    let service = Service::start().await;
+    let owner = service.made.owner.token.clone();
+    let (_, list) = service.call(Method::GET, "/v1/gateways", &owner, None).await;
+    let id = list["items"][0]["id"].as_str().unwrap();
+    let tokens = format!("/v1/gateways/{id}/tokens");
+    let (_, second) = service.call(Method::POST, &tokens, &owner, None).await;
+    let second_id = second["id"].as_str().unwrap();
+    // One record, once it shows so many uses.
+    let until = async |id: Option<&str>, uses: u64| {
+        let started = Instant::now();
+        loop {
+            let (_, page) = service.call(Method::GET, &tokens, &owner, None).await;
+            let is_asked = |item: &&Value| id.is_none_or(|id| item["id"] == id) && item["uses"] == uses;
+            if let Some(found) = page["items"].as_array().unwrap().iter().find(is_asked) {
+                return found.clone();
+            }
+            assert!(started.elapsed() < Duration::from_secs(10), "{page}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert_eq!(until(Some(second_id), 0).await["last_used_at"], Value::Null);
+    // Whatever is asked about, and through whichever door.
+    let before = Clock::system().now();
+    for token in [owner.as_str(), "unknown"] {
+        service.introspect(token).await;
+    }
+    let ask = async |path: &str, secret: &str, form: &str| {
+        let request = Client::new().post(format!("{}{path}", service.base())).bearer_auth(secret);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        request.body(form.to_owned()).send().await.unwrap().status()
+    };
+    let secret = second["plaintext"].as_str().unwrap();
+    // The second is not plain, and goes by the route.
+    for path in ["/oauth2/introspect", "/oauth2/introspect?", "/oauth2/revoke"] {
+        assert_eq!(ask(path, secret, "token=unknown").await, StatusCode::OK);
+    }
+    assert_eq!(ask("/oauth2/introspect", secret, "nothing=1").await, StatusCode::BAD_REQUEST);
+    let shown = until(Some(second_id), 3).await;
+    let shown_at = Timestamp::parse(shown["last_used_at"].as_str().unwrap()).unwrap();
+    assert!(before <= shown_at && shown_at <= Clock::system().now());
+    assert_eq!(shown["last_used_by"]["client_id"], list["items"][0]["client_id"]);
+    assert_eq!(shown["last_used_by"]["name"], list["items"][0]["name"]);
+    let first = until(None, 2).await;
+    assert_ne!(first["id"], second["id"]);
+
+    // The last use before the end is not lost with the end, nor by a stop.
+    assert_eq!(ask("/oauth2/introspect", secret, "token=unknown").await, StatusCode::OK);
+    let path = format!("{tokens}/{second_id}");
+    assert_eq!(service.call(Method::DELETE, &path, &owner, None).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(ask("/oauth2/introspect", secret, "token=unknown").await, StatusCode::UNAUTHORIZED);
+    let service = service.restart().await;
+    let (_, page) = service.call(Method::GET, &tokens, &owner, None).await;
+    let ended = page["items"].as_array().unwrap().iter().find(|item| item["id"] == second["id"]).unwrap();
+    assert_eq!((&ended["state"], &ended["uses"]), (&json!("revoked"), &json!(4)), "{ended}");
+    service.stop().await;
+}

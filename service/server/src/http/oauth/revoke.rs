@@ -52,6 +52,9 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
     if let Some(client) = &client {
         Notes::actor(&parts.extensions, "gateway", client.gateway.0);
         limited(app, client.token.0)?;
+        if at.fresh {
+            app.index.note_client(client, at.now);
+        }
     }
     let digest = Digest::of(token);
     let Some(found) = app.index.find(&digest, app.clock.now()) else {

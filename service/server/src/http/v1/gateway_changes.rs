@@ -96,7 +96,7 @@ pub async fn register(
     let Answer::Gateway(id, token_id) = reply.answer else { return Err(Problem::internal()) };
     let now = app.clock.now();
     let (gateway, name, token) = match (reply.outcome, reply.gateway, reply.token) {
-        (Outcome::Happened, Some(gateway), Some(token)) => (gateway, name, Some(token)),
+        (Outcome::Happened, Some(gateway), Some(token)) => (gateway, name, Some(Listed::new(token, None))),
         _ => {
             let (gateway, name) = own(&app, &caller, id).await?;
             let token = match token_id {
@@ -107,7 +107,7 @@ pub async fn register(
         }
     };
     let mut record = GatewayRecord::new(&gateway, name);
-    record.token = token.map(|token| Record::new(Listed::new(token, None), now));
+    record.token = token.map(|listed| Record::new(listed, now));
     let repeated = reply.outcome == Outcome::Repeated;
     record.client_secret = Some(if repeated { "not_repeated".into() } else { secret.into_shown() });
     let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };

@@ -63,9 +63,10 @@ pub async fn list(
     let mut found = gateways::tokens(&app.pool, id, before.map(u64::from_be_bytes), limit + 1).await?;
     let more = found.len() > limit;
     found.truncate(limit);
-    let next_cursor = found.last().filter(|_| more).map(|token| belongs.seal(token.issued_seq.to_be_bytes()));
+    let next_cursor =
+        found.last().filter(|_| more).map(|listed| belongs.seal(listed.token.issued_seq.to_be_bytes()));
     let now = app.clock.now();
-    let items = found.into_iter().map(|token| Record::new(Listed::new(token, None), now)).collect();
+    let items = found.into_iter().map(|listed| Record::new(listed, now)).collect();
     Ok(shown(StatusCode::OK, &GatewayTokenPage { items, next_cursor }, ""))
 }
 
@@ -116,12 +117,12 @@ pub async fn issue(
     let action = Action::IssueGatewayToken(IssueGatewayToken { gateway, token });
     let reply = app.writer.write(caller.command(action), key).await?;
     let Answer::Gateway(_, Some(id)) = reply.answer else { return Err(Problem::internal()) };
-    let token = match reply.token {
-        Some(token) if reply.outcome == Outcome::Happened => token,
+    let listed = match reply.token {
+        Some(token) if reply.outcome == Outcome::Happened => Listed::new(token, None),
         _ => gateways::token(&app.pool, gateway, id).await?.ok_or_else(Problem::not_found)?,
     };
-    let tag = tag(&token);
-    let mut record = Record::new(Listed::new(token, None), app.clock.now());
+    let tag = tag(&listed.token);
+    let mut record = Record::new(listed, app.clock.now());
     if reply.outcome == Outcome::Repeated {
         record.plaintext = Some("not_repeated".into());
         let mut response = shown(StatusCode::OK, &record, &tag);

@@ -40,7 +40,7 @@ pub struct Record {
     /// When it was last used, a few seconds late; null for never.
     #[schema(value_type = Option<String>, format = DateTime, required)]
     pub last_used_at: Option<Timestamp>,
-    /// The gateway that it was last used through; null for a call to this service itself.
+    /// The gateway that it was last used through, or by, for a gateway's own; null for a call to this service itself.
     pub last_used_by: Option<UsedBy>,
     /// How often it was used. Uses of the last seconds before a crash are not counted.
     pub uses: u64,

@@ -1,8 +1,9 @@
 //! What many tokens share: their users, organizations, gateways and what they were narrowed to.
 
+use super::super::client_uses::{ClientUse, ClientUses};
 use counterfoil_domain::authority::counts_in;
 use counterfoil_domain::gateway::Gateway;
-use counterfoil_domain::ids::{GatewayId, OrganizationId, Seq, UserId};
+use counterfoil_domain::ids::{GatewayId, OrganizationId, Seq, TokenId, UserId};
 use counterfoil_domain::organization::{Membership, Organization};
 use counterfoil_domain::role::Role;
 use counterfoil_domain::scope::Scopes;
@@ -37,6 +38,15 @@ pub(crate) struct GatewayEntry {
     pub(crate) id: GatewayId,
     /// `None` until the gateway is known, and once it is removed.
     pub(crate) present: Option<(OrganizationId, BTreeSet<Kind>)>,
+    /// Where the uses of its standing tokens are counted: few, so they are looked through.
+    pub(crate) uses: Vec<(TokenId, Arc<ClientUse>)>,
+}
+
+impl GatewayEntry {
+    /// Where the uses of one of its tokens are counted.
+    pub(crate) fn uses_of(&self, token: TokenId) -> Option<&ClientUse> {
+        self.uses.iter().find(|(id, _)| *id == token).map(|(_, uses)| &**uses)
+    }
 }
 
 pub(crate) struct Profile {
@@ -57,7 +67,7 @@ impl Directory {
 
     pub(crate) fn gateway_number(&mut self, id: GatewayId) -> u32 {
         *self.gateway_numbers.entry(id).or_insert_with(|| {
-            self.gateways.push(GatewayEntry { id, present: None });
+            self.gateways.push(GatewayEntry { id, present: None, uses: Vec::new() });
             self.gateways.len() as u32 - 1
         })
     }
@@ -91,7 +101,21 @@ impl Directory {
         let number = self.gateway_number(gateway.id);
         let kinds = || gateway.kinds.iter().copied().filter(|kind| gateway.sees(*kind)).collect();
         let present = gateway.removed.is_none().then(|| (gateway.organization, kinds()));
-        self.gateways[number as usize] = GatewayEntry { id: gateway.id, present };
+        self.gateways[number as usize].present = present;
+    }
+
+    /// Counts the uses of a gateway token from now on.
+    pub(crate) fn keep_uses(&mut self, gateway: GatewayId, token: TokenId, all: &ClientUses) {
+        let number = self.gateway_number(gateway) as usize;
+        if self.gateways[number].uses_of(token).is_none() {
+            self.gateways[number].uses.push((token, all.of(token, gateway)));
+        }
+    }
+
+    /// Counts no uses of a gateway token any more: it has ended.
+    pub(crate) fn drop_uses(&mut self, gateway: GatewayId, token: TokenId) {
+        let number = self.gateway_number(gateway) as usize;
+        self.gateways[number].uses.retain(|(id, _)| *id != token);
     }
 
     pub(crate) fn user(&self, number: u32) -> &UserEntry {
@@ -137,7 +161,13 @@ impl Directory {
             * (size_of::<(UserId, u32)>() + 1)
             * 8
             / 7;
+        let of_gateways: usize = self
+            .gateways
+            .iter()
+            .map(|gateway| gateway.uses.capacity() * (size_of::<(TokenId, Arc<ClientUse>)>() + 64))
+            .sum();
         of_users
+            + of_gateways
             + tables
             + self.users.capacity() * size_of::<UserEntry>()
             + self.gateways.capacity() * size_of::<GatewayEntry>()

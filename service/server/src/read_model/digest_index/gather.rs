@@ -5,7 +5,7 @@ use super::{DigestIndex, SHARDS, lock, read};
 use counterfoil_domain::ids::{GatewayId, TokenId};
 use counterfoil_domain::timestamp::Timestamp;
 
-/// Uses of one plaintext through gateways, since they were last taken.
+/// Uses of one plaintext through gateways, or of a gateway's own, since they were last taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gathered {
     /// Its token.

@@ -23,6 +23,7 @@ pub use directory::Directory;
 pub use gather::Gathered;
 pub use view::{Client, Introspected, Presented, Use};
 
+use super::client_uses::ClientUses;
 use by_token::{ByToken, Place};
 use counterfoil_domain::gateway::Gateway;
 use counterfoil_domain::organization::Organization;
@@ -46,6 +47,8 @@ pub struct DigestIndex {
     by_token: Mutex<ByToken>,
     /// Uses of what is gone, and how far whoever writes uses has come.
     gathering: Mutex<Gathering>,
+    /// Uses of gateway tokens.
+    pub(super) client_uses: ClientUses,
 }
 
 pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
@@ -71,6 +74,7 @@ impl DigestIndex {
             directory: RwLock::default(),
             by_token: Mutex::default(),
             gathering: Mutex::default(),
+            client_uses: ClientUses::default(),
         }
     }
 
@@ -107,12 +111,18 @@ impl DigestIndex {
     /// The records that a token is to have, the present plaintext's first.
     fn records_of(&self, token: &Token) -> Vec<Record> {
         if !token.stands() {
+            if let Owner::Gateway(id) = token.owner {
+                write(&self.directory).drop_uses(id, token.id);
+            }
             return Vec::new();
         }
         let mut directory = write(&self.directory);
         let owner = match token.owner {
             Owner::User(id) => directory.user_number(id),
-            Owner::Gateway(id) => directory.gateway_number(id),
+            Owner::Gateway(id) => {
+                directory.keep_uses(id, token.id, &self.client_uses);
+                directory.gateway_number(id)
+            }
         };
         let profile = directory.profile_number(token.kind, token.home, &token.scopes);
         let earlier = token.previous.as_ref();

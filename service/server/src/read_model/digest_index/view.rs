@@ -154,8 +154,13 @@ impl DigestIndex {
         }
     }
 
-    /// Introspects a presented token for a gateway. An active answer is written to `out`, and its use is noted; for nothing
-    /// else is anything written. What could be active is only with `fresh`, which says that freshness is shown.
+    /// Notes that a gateway's credential was used.
+    pub fn note_client(&self, client: &Client, now: Timestamp) {
+        read(&self.directory).note_client(client, now);
+    }
+
+    /// Introspects a presented token for a gateway, whose own credential is used by that. An active answer is written to
+    /// `out`, and its use is noted; for nothing else is anything written. What could be active is only with `fresh`, which says that freshness is shown.
     pub fn introspect(
         &self,
         client: &Client,
@@ -167,11 +172,15 @@ impl DigestIndex {
         let digest = Digest::of(presented);
         let hash = self.seed.of_digest(&digest);
         let shard = read(&self.shards[Self::shard_of(hash)]);
-        let Some(place) = shard.find(hash, &digest) else {
+        let place = shard.find(hash, &digest);
+        let directory = read(&self.directory);
+        if fresh {
+            directory.note_client(client, now);
+        }
+        let Some(place) = place else {
             return if fresh { Introspected::NotHeld } else { Introspected::Unproven };
         };
         let record = shard.at(place);
-        let directory = read(&self.directory);
         let profile = directory.profile(record.profile);
         if profile.kind != Kind::Personal {
             return Introspected::Inactive;
@@ -217,5 +226,13 @@ impl DigestIndex {
             ends_earlier: record.marks.awaits_first_use(),
             noted: shard.note(place, now, client.number),
         })
+    }
+}
+
+impl super::Directory {
+    fn note_client(&self, client: &Client, now: Timestamp) {
+        if let Some(uses) = self.gateway(client.number).uses_of(client.token) {
+            uses.note(now);
+        }
     }
 }
