@@ -224,12 +224,16 @@ async fn readers_beside_writers_miss_nothing_and_see_nothing_twice() {
     service.stop().await;
 }
 
-/// Puts events into the log that nothing but their columns is looked at of, and waits until the service is past them.
+/// Puts events into the log that say the same as the last one, but for their columns, and waits until the service is past
+/// them.
 async fn padding(service: &Service, name: &str, user: UserId, count: i64) {
     let cluster = service.database.private.as_ref().unwrap();
     let mut superuser = sqlx::ConnectOptions::connect(&cluster.superuser("counterfoil")).await.unwrap();
-    let sql = "INSERT INTO events SELECT h.seq + n, h.record, h.chain, $2, $4, $3, $3, h.decided_at
-        FROM (SELECT * FROM events ORDER BY seq DESC LIMIT 1) h, generate_series(1, $1) n";
+    let sql = "WITH RECURSIVE padding AS (
+            (SELECT seq, record, chain, decided_at, 0::bigint AS n FROM events ORDER BY seq DESC LIMIT 1)
+            UNION ALL SELECT seq + 1, record, sha256(chain || convert_to(record, 'UTF8')), decided_at, n + 1
+            FROM padding WHERE n < $1)
+        INSERT INTO events SELECT seq, record, chain, $2, $4, $3, $3, decided_at FROM padding WHERE n > 0";
     let organization = name.starts_with("member.").then_some(service.made.organization.id.0);
     sqlx::query(sql)
         .bind(count)
@@ -241,7 +245,9 @@ async fn padding(service: &Service, name: &str, user: UserId, count: i64) {
         .unwrap();
     let sql = "SELECT max(seq) FROM events";
     let head: i64 = sqlx::query_scalar(sql).fetch_one(&service.database.pool).await.unwrap();
+    let began = std::time::Instant::now();
     while service.app().applied.load(Ordering::Acquire) < head as u64 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60));
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     service.until_known(&service.made.owner.token).await;
