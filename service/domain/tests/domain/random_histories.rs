@@ -1,27 +1,23 @@
 //! Random commands against the naive model: after every one the two agree on who is live, with which scopes, and which
 //! plaintext works; and what was recorded, read back from its bytes, folds to the same state.
 
-use crate::history::{
-    Came, History, at, begun, digest, gateway, gateway_token, issue, operator, session, session_id, token,
-    user, value,
-};
-use crate::model::{Keep, Model, Owner, READ, Verdict, WRITE, Who};
+mod gateway_steps;
+mod token_steps;
+
+use crate::history::{Came, History, at, begun, digest, operator, session, session_id, token, user};
+use crate::model::{Model, Owner, READ, Verdict, WRITE, Who};
 use crate::random_steps::{By, Step, step};
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Answer, SecretText};
 use counterfoil_domain::event::{Event, Recorded};
 use counterfoil_domain::fold::fold;
-use counterfoil_domain::gateway_commands::{IssueGatewayToken, NewGatewayToken, RegisterGateway};
 use counterfoil_domain::ids::{TokenId, UserId};
 use counterfoil_domain::people::{OpenSession, SetPassword};
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::role::Role;
 use counterfoil_domain::scope::Scopes;
 use counterfoil_domain::state::State;
-use counterfoil_domain::token::change::ChangeToken;
-use counterfoil_domain::token::issue::IssuePersonal;
-use counterfoil_domain::token::rotate::{Overlap, Rotate};
-use counterfoil_domain::token::{self, Kind};
+use counterfoil_domain::token;
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
 
@@ -128,20 +124,6 @@ impl Both {
         self.plaintexts
     }
 
-    fn issue(&mut self, by: &By, scopes: u8, lives: Option<i16>) {
-        let (number, dies, (who, actor)) = (self.next_plaintext(), self.dies(lives), self.who(by));
-        let id = token(base(self.model.tokens.len()));
-        let asked = IssuePersonal {
-            id,
-            digest: digest(number),
-            scopes: named(scopes),
-            expires_at: dies.map(at),
-            ..issue(0)
-        };
-        let expected = self.model.issue(who, scopes, dies, number);
-        self.compare(expected, actor, Action::IssuePersonal(asked));
-    }
-
     fn compare(&mut self, expected: Verdict, actor: Actor, action: Action) -> Option<Answer> {
         let said = format!("{actor:?}: {action:?}");
         let (verdict, answer) = match self.real.run(actor, action) {
@@ -171,151 +153,6 @@ impl Both {
             | Step::RemoveGateway { .. }
             | Step::EndGatewayToken { .. } => self.take_gateway_step(step),
             _ => self.take_token_step(step),
-        }
-    }
-
-    fn take_token_step(&mut self, step: &Step) {
-        match step {
-            Step::Narrow { by, token: number, scopes, lives } => {
-                let ((who, actor), place, dies) = (self.who(by), self.place(*number), self.dies(*lives));
-                let expected = self.model.narrow(who, place, *scopes, dies);
-                let (id, expires_at) = (token(base(place)), dies.map(|dies| Some(at(dies))));
-                let scopes = named(*scopes);
-                let change = ChangeToken { id, if_match: None, note: None, scopes, expires_at };
-                self.compare(expected, actor, Action::ChangeToken(change));
-            }
-            Step::Rotate { by, token: number, stale, lives, keep } => {
-                self.rotate(by, *number, *stale, *lives, *keep);
-            }
-            Step::Switch { by, token: number, off } => {
-                let ((who, actor), place) = (self.who(by), self.place(*number));
-                let (expected, id) = (self.model.switch(who, place, *off), token(base(place)));
-                let action = if *off { Action::Disable { id, reason: None } } else { Action::Enable { id } };
-                self.compare(expected, actor, action);
-            }
-            Step::Revoke { by, token: number } => {
-                let ((who, actor), place) = (self.who(by), self.place(*number));
-                let expected = self.model.revoke(who, place);
-                self.compare(expected, actor, Action::Revoke { id: token(base(place)), reason: None });
-            }
-            Step::RevokeAll { by, sessions } => {
-                let (who, actor) = self.who(by);
-                let (count, expected) = self.model.revoke_all(who, *sessions);
-                let action = Action::RevokeAll { reason: None, sessions: *sessions };
-                if let Some(answer) = self.compare(expected, actor, action) {
-                    assert_eq!(answer, Answer::Count(count));
-                }
-            }
-            Step::Held { through, token: number, secret } => self.revoke_held(*through, *number, *secret),
-            Step::Used { token: number } => {
-                let place = self.place(*number);
-                let generation = self.secrets(place) as u32;
-                let expected = self.model.used(place);
-                self.compare(
-                    expected,
-                    Actor::System,
-                    Action::EndPrevious { id: token(base(place)), generation },
-                );
-            }
-            other => unreachable!("{other:?}"),
-        }
-    }
-
-    fn rotate(&mut self, by: &By, number: u8, stale: bool, lives: Option<Option<i16>>, keep: u8) {
-        let ((who, actor), place, plaintext) = (self.who(by), self.place(number), self.next_plaintext());
-        let dies = lives.map(|lives| self.dies(lives));
-        let seen = self.secrets(place) - usize::from(stale);
-        let (keep, overlap) = match keep {
-            0 => (Keep::Seconds(0), Overlap::Seconds(0)),
-            1 => (Keep::Seconds(100), Overlap::Seconds(100)),
-            _ => (Keep::UntilUsed, Overlap::UntilUsed),
-        };
-        let expected = self.model.rotate(who, place, seen, dies, keep, plaintext);
-        let rotate = Rotate {
-            id: token(base(place)),
-            generation: seen as u32,
-            if_match: None,
-            digest: digest(plaintext),
-            hint: String::new(),
-            expires_at: dies.map(|dies| dies.map(at)),
-            overlap,
-        };
-        self.compare(expected, actor, Action::Rotate(rotate));
-    }
-
-    fn revoke_held(&mut self, through: Option<u8>, number: u8, secret: u8) {
-        let place = self.place(number);
-        let secret = self.secret(place, secret);
-        let known = self.model.tokens.get(place).and_then(Option::as_ref).and_then(|t| t.secrets.get(secret));
-        let (id, digest) = (token(base(place)), digest(known.map_or(0, |secret| secret.number)));
-        let through = through.map(|number| self.place(number));
-        let actor = match through {
-            None => Actor::Holder { token_id: id },
-            Some(shown) => {
-                let token_id = token(base(shown));
-                let owner = self.real.state.tokens.get(&token_id).map(|token| token.owner);
-                let gateway_id = match owner {
-                    Some(token::Owner::Gateway(id)) => id,
-                    _ => gateway(10),
-                };
-                Actor::Gateway { gateway_id, token_id }
-            }
-        };
-        let expected = self.model.revoke_held(through, place, secret);
-        self.compare(expected, actor, Action::RevokeHeld { id, digest });
-    }
-
-    fn gateway_place(&self, number: u8) -> usize {
-        usize::from(number) % (self.model.gateways.len() + 1)
-    }
-
-    fn take_gateway_step(&mut self, step: &Step) {
-        match step {
-            Step::Register { by } => {
-                let ((who, actor), number) = (self.who(by), self.next_plaintext());
-                let id = gateway(10 + self.model.gateways.len() as u128);
-                let token = NewGatewayToken {
-                    id: token(base(self.model.tokens.len())),
-                    digest: digest(number),
-                    ..gateway_token(0)
-                };
-                let name = value(number, "gateway");
-                let register =
-                    RegisterGateway { id, name, kinds: [Kind::Personal].into(), environment: None, token };
-                let expected = self.model.register(who, number);
-                self.compare(expected, actor, Action::RegisterGateway(register));
-            }
-            Step::GatewayToken { by, gateway: place, lives } => {
-                let ((who, actor), number) = (self.who(by), self.next_plaintext());
-                let (place, dies) = (self.gateway_place(*place), self.dies(*lives));
-                let token = NewGatewayToken {
-                    id: token(base(self.model.tokens.len())),
-                    digest: digest(number),
-                    expires_at: dies.map(at),
-                    ..gateway_token(0)
-                };
-                let expected = self.model.add_gateway_token(who, place, dies, number);
-                let gateway = gateway(10 + place as u128);
-                self.compare(
-                    expected,
-                    actor,
-                    Action::IssueGatewayToken(IssueGatewayToken { gateway, token }),
-                );
-            }
-            Step::RemoveGateway { by, gateway: place } => {
-                let ((who, actor), place) = (self.who(by), self.gateway_place(*place));
-                let expected = self.model.remove_gateway(who, place);
-                self.compare(expected, actor, Action::RemoveGateway { id: gateway(10 + place as u128) });
-            }
-            Step::EndGatewayToken { by, token: number } => {
-                let ((who, actor), place) = (self.who(by), self.place(*number));
-                let owner = self.model.tokens.get(place).and_then(Option::as_ref).map(|token| &token.owner);
-                let of = if let Some(Owner::Gateway(of)) = owner { *of } else { 0 };
-                let expected = self.model.end_gateway_token(who, of, place);
-                let (gateway, id) = (gateway(10 + of as u128), token(base(place)));
-                self.compare(expected, actor, Action::RevokeGatewayToken { gateway, id });
-            }
-            other => unreachable!("{other:?}"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What is killed under load comes back by itself, with everything that was acknowledged.
 
 use crate::support::load::{Ledger, Load, People};
-use crate::support::process::{INIT, Process, command};
+use crate::support::program::{INIT, Program, command};
 use crate::support::{Scratch, is_soak, rounds};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -95,7 +95,7 @@ async fn strike(data_dir: PathBuf, blow: Blow) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_postgres_loses_nothing_and_comes_back() {
     let scratch = Scratch::new();
-    let mut program = Process::serve(scratch.path()).await;
+    let mut program = Program::serve(scratch.path()).await;
     let people = People::made_by(command(scratch.path(), &INIT), program.base()).await;
     let (base, ledger) = (program.base().to_string(), Arc::new(Ledger::default()));
     for round in 0..rounds(10, 100) {
@@ -118,7 +118,7 @@ async fn a_killed_postgres_loses_nothing_and_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn active_is_answered_again_soon_after_postgres_accepts_connections() {
     let scratch = Scratch::new();
-    let program = Process::serve(scratch.path()).await;
+    let program = Program::serve(scratch.path()).await;
     let people = People::made_by(command(scratch.path(), &INIT), program.base()).await;
     let ledger = Arc::new(Ledger::default());
     let load = Load::start(&people, program.base(), &ledger, false);
@@ -142,7 +142,7 @@ async fn active_is_answered_again_soon_after_postgres_accepts_connections() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_service_loses_nothing_and_comes_back() {
     let scratch = Scratch::new();
-    let mut program = Process::serve(scratch.path()).await;
+    let mut program = Program::serve(scratch.path()).await;
     let people = People::made_by(command(scratch.path(), &INIT), program.base()).await;
     let ledger = Arc::new(Ledger::default());
     for round in 0..rounds(10, 100) {
@@ -152,7 +152,7 @@ async fn a_killed_service_loses_nothing_and_comes_back() {
         program.kill();
         load.stop().await;
         assert!(!scratch.processes().is_empty(), "PostgreSQL is left for the next");
-        program = Process::serve(scratch.path()).await;
+        program = Program::serve(scratch.path()).await;
         ledger.check(&people, program.base()).await;
         ledger.tidy(&people, program.base()).await;
     }

@@ -6,7 +6,7 @@ mod upgrades;
 
 use crate::support::Scratch;
 use crate::support::front::Front;
-use crate::support::process::{Process, command};
+use crate::support::program::{Program, command};
 use crate::support::raw::exchange;
 use counterfoil::postgres::connect::Database;
 use counterfoil::postgres::private::PrivateCluster;
@@ -173,8 +173,8 @@ async fn a_start_that_waits_says_so_and_then_serves() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut serve = command(Path::new("/nowhere"), &["serve"]);
     serve.env("COUNTERFOIL__API__ADDR", port.to_string()).env("DATABASE_URL", url);
-    let mut process = Process::start(serve);
-    process.until_it_says("recovering").await;
+    let mut program = Program::start(serve);
+    program.until_it_says("recovering").await;
     let base = format!("http://{port}");
     let ask = async |line: &str| exchange(&base, format!("{line} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
     let lives = ask("GET /livez").await;
@@ -184,8 +184,8 @@ async fn a_start_that_waits_says_so_and_then_serves() {
     assert!(ready.json()["detail"].as_str().unwrap().contains("recovering"));
     ask("GET /v1/user/tokens").await.assert_problem(503, "starting");
     ask("POST /oauth2/introspect").await.assert_oauth(503, "temporarily_unavailable");
-    process.until_ready().await;
+    program.until_ready().await;
     assert_eq!(ask("GET /readyz").await.status, 200);
-    assert!(process.interrupt().await.success());
+    assert!(program.interrupt().await.success());
     server.stop().await;
 }

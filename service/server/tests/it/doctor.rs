@@ -4,7 +4,6 @@ mod places;
 
 use crate::support::program::Program;
 use counterfoil::postgres::private::PrivateCluster;
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use std::process::Output;
@@ -203,7 +202,7 @@ const TABLES: [Break; 6] = [
 
 /// Breaks things one after the other beside a running service.
 async fn breaks(breaks: &[Break]) {
-    let program = Program::start();
+    let program = Program::made().await;
     let cluster = PrivateCluster::enter(program.data_dir(), &|_| {}).await.unwrap();
     let mut administrator = cluster.superuser("counterfoil").connect().await.unwrap();
     until_whole(&program, "untouched");
@@ -235,7 +234,7 @@ async fn what_breaks_between_the_log_the_tables_and_the_index_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_service_is_whole_while_it_runs_and_after() {
-    let mut program = Program::start();
+    let mut program = Program::made().await;
     until_whole(&program, "beside");
     let shown = program.beside("counterfoil").arg("doctor").output().unwrap();
     let text = String::from_utf8(shown.stdout).unwrap();
@@ -265,8 +264,7 @@ async fn a_healthy_service_is_whole_while_it_runs_and_after() {
         text.contains("is held by a running counterfoil") && text.contains("has applied event"),
         "{text}"
     );
-    program.signal(Signal::SIGTERM);
-    assert!(program.ended_within(Duration::from_secs(20)).is_some_and(|status| status.success()));
+    program.stop().await;
     let found = doctor(&program);
     found.assert_whole("after");
     let good = found.judged("good");
@@ -280,7 +278,7 @@ async fn a_healthy_service_is_whole_while_it_runs_and_after() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_a_running_service_cannot_apply_shows_in_the_index() {
-    let program = Program::start();
+    let program = Program::made().await;
     let cluster = PrivateCluster::enter(program.data_dir(), &|_| {}).await.unwrap();
     let mut administrator = cluster.superuser("counterfoil").connect().await.unwrap();
     until_whole(&program, "untouched");

@@ -1,8 +1,7 @@
 //! What a stop leaves as it was: instants in any zone, uses, and the outcome of requests whose answer was lost.
 
 use crate::support::Scratch;
-use crate::support::process::{INIT, command, init};
-use crate::support::program::Program;
+use crate::support::program::{INIT, Program, command, init};
 use crate::support::raw::Raw;
 use counterfoil::clock::Clock;
 use counterfoil::postgres::connect::Database;
@@ -20,7 +19,7 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 
 /// A request of the owner's, under an idempotency key unless that is empty.
 async fn call(program: &Program, method: Method, path: &str, key: &str, body: Value) -> (StatusCode, Value) {
-    let request = Client::new().request(method, format!("{}{path}", program.base));
+    let request = Client::new().request(method, format!("{}{path}", program.base()));
     let request = request.bearer_auth(program.printed("owner", "token"));
     let request = if key.is_empty() { request } else { request.header("idempotency-key", key) };
     let response = request.json(&body).send().await.unwrap();
@@ -28,7 +27,7 @@ async fn call(program: &Program, method: Method, path: &str, key: &str, body: Va
 }
 
 async fn introspect(program: &Program, plaintext: &str) -> Value {
-    let request = Client::new().post(format!("{}/oauth2/introspect", program.base));
+    let request = Client::new().post(format!("{}/oauth2/introspect", program.base()));
     let request = request.basic_auth(
         program.printed("gateway", "client_id"),
         Some(program.printed("gateway", "client_secret")),
@@ -56,7 +55,7 @@ async fn until_it_answers(program: &Program) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instant_is_the_same_in_every_zone_and_a_use_outlives_a_clean_stop() {
-    let mut program = Program::start_in(&[("TZ", "Asia/Kolkata"), ("PGTZ", "America/St_Johns")]);
+    let mut program = Program::made_in(&[("TZ", "Asia/Kolkata"), ("PGTZ", "America/St_Johns")]).await;
     until_it_answers(&program).await;
     let ends = |seconds| Clock::system().now().plus_seconds(seconds);
     let (first, second) = (ends(3600), ends(7200));
@@ -95,7 +94,7 @@ async fn an_instant_is_the_same_in_every_zone_and_a_use_outlives_a_clean_stop() 
         let sql = format!("ALTER {of} SET timezone = 'America/St_Johns'");
         sqlx::query(AssertSqlSafe(sql)).execute(&mut superuser).await.unwrap();
     }
-    program.restart(Signal::SIGTERM, &[("TZ", "Pacific/Kiritimati"), ("PGTZ", "Asia/Kathmandu")]);
+    program.restart(Signal::SIGTERM, &[("TZ", "Pacific/Kiritimati"), ("PGTZ", "Asia/Kathmandu")]).await;
     until_it_answers(&program).await;
     let (after, (at, by, uses)) = ask(&program).await;
     assert_eq!(after, before);
@@ -110,7 +109,7 @@ async fn an_instant_is_the_same_in_every_zone_and_a_use_outlives_a_clean_stop() 
 
 /// Sends a request of the owner's under a key, and goes away without reading the answer.
 async fn lose_the_answer(program: &Program, path: &str, key: &str, body: &str) {
-    let mut raw = Raw::to(&program.base).await;
+    let mut raw = Raw::to(program.base()).await;
     raw.send(format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nIdempotency-Key: {key}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         program.printed("owner", "token"),
@@ -121,7 +120,7 @@ async fn lose_the_answer(program: &Program, path: &str, key: &str, body: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_is_asked_for_again_and_shows_no_plaintext() {
-    let mut program = Program::start();
+    let mut program = Program::made().await;
     until_it_answers(&program).await;
     let (_, used) = call(&program, Method::POST, TOKENS, "", json!({ "note": "used" })).await;
     let (_, overlapped) = call(&program, Method::POST, TOKENS, "", json!({ "note": "overlapped" })).await;
@@ -147,7 +146,7 @@ async fn a_lost_answer_is_asked_for_again_and_shows_no_plaintext() {
     let mut first: Vec<Value> = Vec::new();
     for signal in [None, Some(Signal::SIGKILL), Some(Signal::SIGTERM)] {
         if let Some(signal) = signal {
-            program.restart(signal, &[]);
+            program.restart(signal, &[]).await;
             until_it_answers(&program).await;
         }
         let mut records = Vec::new();
@@ -184,13 +183,13 @@ async fn a_lost_answer_is_asked_for_again_and_shows_no_plaintext() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_go_on_under_other_prefixes() {
-    let mut program = Program::start();
+    let mut program = Program::made().await;
     until_it_answers(&program).await;
     let (_, old) = call(&program, Method::POST, TOKENS, "", json!({ "note": "old" })).await;
     assert!(text(&old, "plaintext").starts_with("cf_pat_"), "{old}");
     let others =
         [("COUNTERFOIL__PREFIXES__PERSONAL", "acme_p_"), ("COUNTERFOIL__PREFIXES__GATEWAY", "acme_g_")];
-    program.restart(Signal::SIGTERM, &others);
+    program.restart(Signal::SIGTERM, &others).await;
     until_it_answers(&program).await;
     // The owner's token and the gateway's, with which this asks, are old ones too.
     assert_eq!(introspect(&program, text(&old, "plaintext")).await["active"], true);

@@ -3,7 +3,7 @@
 
 use crate::support::Scratch;
 use crate::support::load::{Ledger, Load, People};
-use crate::support::process::{INIT, Process, command, run};
+use crate::support::program::{INIT, Program, command, run};
 use counterfoil::postgres::private::PrivateCluster;
 use nix::sys::signal::Signal;
 use reqwest::{Method, StatusCode};
@@ -26,7 +26,7 @@ async fn a_token_lives_and_ends(people: &People, base: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_stops_everything_and_the_data_stays() {
     let scratch = Scratch::new();
-    let mut program = Process::serve(scratch.path()).await;
+    let mut program = Program::serve(scratch.path()).await;
     let people = People::made_by(command(scratch.path(), &INIT), program.base()).await;
     let ledger = Arc::new(Ledger::default());
     let load = Load::start(&people, program.base(), &ledger, true);
@@ -36,14 +36,14 @@ async fn ctrl_c_stops_everything_and_the_data_stays() {
     assert!(program.interrupt().await.success(), "{}", program.said());
     assert!(scratch.processes().is_empty());
     load.stop().await;
-    let again = Process::serve(scratch.path()).await;
+    let again = Program::serve(scratch.path()).await;
     ledger.check(&people, again.base()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_terminal_stops_everything() {
     let scratch = Scratch::new();
-    let mut program = Process::unheard(command(scratch.path(), &["serve"]));
+    let mut program = Program::unheard(command(scratch.path(), &["serve"]));
     program.until_postgres_runs_in(&scratch).await;
     program.signal(Signal::SIGHUP);
     program.until_it_ends().await;
@@ -59,7 +59,7 @@ async fn a_closed_terminal_stops_everything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_during_the_first_start_leaves_nothing_running() {
     let scratch = Scratch::new();
-    let mut program = Process::start(command(scratch.path(), &["serve"]));
+    let mut program = Program::start(command(scratch.path(), &["serve"]));
     program.until_it_says("starting the private PostgreSQL").await;
     assert!(!program.interrupt().await.success(), "{}", program.said());
     for _ in 0..500 {
@@ -74,9 +74,9 @@ async fn ctrl_c_during_the_first_start_leaves_nothing_running() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_service_waits_and_is_refused() {
     let scratch = Scratch::new();
-    let first = Process::serve(scratch.path()).await;
+    let first = Program::serve(scratch.path()).await;
     let people = People::made_by(command(scratch.path(), &INIT), first.base()).await;
-    let mut second = Process::start(command(scratch.path(), &["serve"]));
+    let mut second = Program::start(command(scratch.path(), &["serve"]));
     second.until_it_says("waiting up to 15 seconds").await;
     assert!(!second.until_it_ends().await.success());
     assert!(second.said().contains("stop it first"), "{}", second.said());
@@ -107,7 +107,7 @@ async fn the_operators_postgres_variables_do_not_reach_the_private_cluster() {
         command.envs(surprises);
         command
     };
-    let mut program = Process::start(with_surprises(&["serve"]));
+    let mut program = Program::start(with_surprises(&["serve"]));
     program.until_ready().await;
     let people = People::made_by(with_surprises(&INIT), program.base()).await;
     a_token_lives_and_ends(&people, program.base()).await;
@@ -140,7 +140,7 @@ async fn a_database_of_the_operators_is_waited_for_and_used() {
         command.env("DATABASE_URL", &url);
         command
     };
-    let mut program = Process::start(of_theirs(&["serve"]));
+    let mut program = Program::start(of_theirs(&["serve"]));
     program.until_it_says("does not answer yet").await;
     let (cluster, _) = another_database(&data_dir).await;
     program.until_ready().await;

@@ -27,8 +27,7 @@ pub struct Record {
     /// What it may do.
     pub scopes: Vec<String>,
     /// `live`, `disabled`, `expired` or `revoked`, by the clock.
-    #[schema(value_type = StateName)]
-    pub state: State,
+    pub state: StateName,
     /// Which plaintext this is: 1 at issue.
     pub generation: u32,
     /// When it was issued.
@@ -59,9 +58,9 @@ pub struct Record {
 }
 
 /// A token's state.
-#[derive(ToSchema)]
-#[schema(as = TokenState, rename_all = "snake_case")]
-#[allow(dead_code, reason = "it describes; the domain has the states")]
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = TokenState)]
 pub enum StateName {
     /// Standing and not disabled.
     Live,
@@ -71,6 +70,17 @@ pub enum StateName {
     Expired,
     /// Ended by somebody.
     Revoked,
+}
+
+impl From<State> for StateName {
+    fn from(state: State) -> Self {
+        match state {
+            State::Live => Self::Live,
+            State::Disabled => Self::Disabled,
+            State::Expired => Self::Expired,
+            State::Revoked => Self::Revoked,
+        }
+    }
 }
 
 /// A gateway that a token was used through.
@@ -110,7 +120,7 @@ impl Record {
             kind: token.kind.name(),
             note,
             scopes: token.scopes.iter().map(String::from).collect(),
-            state: token.state(now),
+            state: token.state(now).into(),
             generation: token.generation,
             created_at: token.issued_at,
             expires_at: token.expires_at,

@@ -36,14 +36,13 @@ pub struct Membership {
     /// Its name.
     pub name: String,
     /// The user's role there.
-    #[schema(value_type = RoleName)]
-    pub role: Role,
+    pub role: RoleName,
 }
 
 /// What a member may do.
-#[derive(ToSchema)]
-#[schema(as = Role, rename_all = "snake_case")]
-#[allow(dead_code, reason = "it describes; the domain has the roles")]
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Role)]
 pub enum RoleName {
     /// Everything.
     Owner,
@@ -53,6 +52,17 @@ pub enum RoleName {
     Member,
     /// Reads everything, changes only what is its own.
     Auditor,
+}
+
+impl From<Role> for RoleName {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Owner => Self::Owner,
+            Role::Admin => Self::Admin,
+            Role::Member => Self::Member,
+            Role::Auditor => Self::Auditor,
+        }
+    }
 }
 
 /// How many of a user's tokens stand.
@@ -145,6 +155,10 @@ pub(super) async fn memberships(app: &App, user: &User, since: Seq) -> Result<Ve
         .collect();
     let ids: Vec<OrganizationId> = roles.iter().map(|(id, _)| *id).collect();
     let mut names = people::organization_names(&app.pool, &ids).await?;
-    let named = |(id, role)| Membership { id, name: names.remove(&id).unwrap_or_default(), role };
+    let named = |(id, role)| Membership {
+        id,
+        name: names.remove(&id).unwrap_or_default(),
+        role: RoleName::from(role),
+    };
     Ok(roles.into_iter().map(named).collect())
 }

@@ -2,7 +2,7 @@
 
 use super::Server;
 use crate::support::load::People;
-use crate::support::process::{INIT, Process, command, run};
+use crate::support::program::{INIT, Program, command, run};
 use counterfoil::config::Config;
 use counterfoil::postgres::connect::Database;
 use counterfoil::postgres::roles::Arrangement;
@@ -248,7 +248,7 @@ async fn one_migrates_and_another_serves() {
     let said = run(with(&serve, Some(&migrate), &["migrate"])).await;
     let said = String::from_utf8(said.stderr).unwrap();
     assert!(said.contains("shop_owner owns the tables, and the service logs in as app"), "{said}");
-    let mut program = Process::start(with(&serve, None, &["serve"]));
+    let mut program = Program::start(with(&serve, None, &["serve"]));
     program.until_ready().await;
     let people = People::made_by(with(&serve, None, &INIT), program.base()).await;
     let (status, token) = people.ask(program.base(), Method::POST, "/v1/user/tokens").await.unwrap();

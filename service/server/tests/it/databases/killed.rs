@@ -3,7 +3,7 @@
 use super::Server;
 use crate::runbook::block;
 use crate::support::load::People;
-use crate::support::process::{INIT, Process, command, run};
+use crate::support::program::{INIT, Program, command, run};
 use crate::support::{Scratch, rounds};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -107,7 +107,7 @@ async fn killed_at_any_step_it_leaves_nothing_half_made() {
         let mut holder = server.cluster.superuser(&name).connect().await.unwrap();
         holder.execute(sqlx::raw_sql(step.sql)).await.unwrap();
         sqlx::query("SELECT pg_advisory_lock($1)").bind(step.lock).execute(&mut holder).await.unwrap();
-        let mut first = Process::start(on(&url, &INIT));
+        let mut first = Program::start(on(&url, &INIT));
         if step.lock == MIGRATE_LOCK {
             first.until_it_says("another counterfoil migrates").await;
         } else {
@@ -158,7 +158,7 @@ async fn credentials_that_nobody_saw_are_had_again() {
     let base = format!("http://{port}");
     let mut serve = on(&url, &["serve"]);
     serve.env("COUNTERFOIL__API__ADDR", port.to_string());
-    let mut service = Process::start(serve);
+    let mut service = Program::start(serve);
     service.until_ready().await;
     let directory = Scratch::new();
     let mut shell = Command::new("bash");
@@ -204,7 +204,7 @@ async fn killed_while_it_makes_its_cluster_it_is_repeated() {
     for round in 0..rounds(3, 40) {
         let scratch = Scratch::new();
         let (moment, started) = (moments[round % moments.len()], Instant::now());
-        let mut first = Process::start(command(scratch.path(), &INIT));
+        let mut first = Program::start(command(scratch.path(), &INIT));
         while moment.is_empty() || !scratch.path().join(moment).exists() {
             assert!(started.elapsed() < Duration::from_secs(60), "{moment} does not come to be");
             if moment.is_empty() && started.elapsed() > Duration::from_millis(round as u64 * 97 % 4000) {
@@ -256,10 +256,10 @@ impl Drop for Stopped {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_one_left_at_work_is_waited_for() {
     let scratch = Scratch::new();
-    let mut first = Process::start(command(scratch.path(), &INIT));
+    let mut first = Program::start(command(scratch.path(), &INIT));
     let left = Stopped::of(scratch.path()).await;
     first.kill();
-    let mut second = Process::start(command(scratch.path(), &INIT));
+    let mut second = Program::start(command(scratch.path(), &INIT));
     second.until_it_says("another command is starting or stopping").await;
     drop(left);
     assert!(second.until_it_ends().await.success(), "{}", second.said());

@@ -1,7 +1,7 @@
 //! Migrations beside a service that works.
 
 use super::Server;
-use crate::support::process::{Process, command, run};
+use crate::support::program::{Program, command, run};
 use counterfoil::event_log::session::{Session, SessionError};
 use counterfoil::postgres::connect::Database;
 use nix::sys::signal::Signal;
@@ -21,7 +21,7 @@ const OLDER: &str = "DROP INDEX sessions_by_expiry; DELETE FROM _sqlx_migrations
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_change_only_while_nobody_serves() {
     let server = Server::start().await;
-    let mut service = Process::start(of_shop(&server, &["serve"]));
+    let mut service = Program::start(of_shop(&server, &["serve"]));
     service.until_ready().await;
     // With nothing to change, nobody is waited for.
     assert!(run(of_shop(&server, &["migrate"])).await.status.success());
@@ -34,7 +34,7 @@ async fn tables_change_only_while_nobody_serves() {
     let index = "SELECT to_regclass('sessions_by_expiry') IS NOT NULL";
     assert!(!sqlx::query_scalar::<_, bool>(index).fetch_one(&mut shop).await.unwrap());
 
-    let mut next = Process::start(of_shop(&server, &["serve"]));
+    let mut next = Program::start(of_shop(&server, &["serve"]));
     next.until_it_says("there are migrations to run").await;
     service.signal(Signal::SIGTERM);
     assert!(service.until_it_ends().await.success());

@@ -4,7 +4,7 @@
 use super::until_ready_says;
 use crate::support::Scratch;
 use crate::support::load::{Ledger, Load, People};
-use crate::support::process::{INIT, Process as Program, command};
+use crate::support::program::{INIT, Program, command};
 use counterfoil::postgres::private::PrivateCluster;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use std::sync::Arc;

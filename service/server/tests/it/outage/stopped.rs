@@ -3,7 +3,7 @@
 use super::{all_happened_once, ask_for_all, plaintext, until_ready_says};
 use crate::support::load::{Ledger, Load, People};
 use crate::support::people::{command as act, commit};
-use crate::support::process::{INIT, Process as Program, command, run};
+use crate::support::program::{INIT, Program, command, run};
 use crate::support::{Scratch, Service};
 use counterfoil::clock::{Clock, random};
 use counterfoil_domain::actor::Actor;

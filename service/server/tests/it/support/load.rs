@@ -1,6 +1,6 @@
 //! Issues and revokes under way while something is broken, and a ledger of what was acknowledged.
 
-use super::process;
+use super::program;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ pub(crate) struct Ledger {
 impl People {
     /// Makes the first organization beside a running service, and waits until that knows of it.
     pub(crate) async fn made_by(init: Command, base: &str) -> Self {
-        let made = process::init(init).await;
+        let made = program::init(init).await;
         let text = |pointer: &str| made.pointer(pointer).unwrap().as_str().unwrap();
         let people =
             Self::with(text("/owner/token"), text("/gateway/client_id"), text("/gateway/client_secret"));

@@ -5,13 +5,12 @@ mod everything;
 pub(crate) mod front;
 pub(crate) mod load;
 pub(crate) mod people;
-pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod raw;
 mod scratch;
 pub(crate) mod tap;
 
-pub(crate) use everything::everything;
+pub(crate) use everything::{Made, everything};
 pub(crate) use scratch::{Frozen, Scratch};
 
 use counterfoil::app::App;

@@ -1,130 +1,180 @@
-//! The program itself, as an operator starts it, on ports of its own.
+//! The program as users start it: `counterfoil serve` and its other commands, as processes of their own.
 
 use super::Scratch;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// A running `counterfoil serve`, with what it wrote to standard error.
+/// How long anything may take that is waited for: the machine may be busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at what is waited for.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The arguments of an `init` that prints a document.
+pub(crate) const INIT: [&str; 6] =
+    ["init", "--json", "--organization", "acme", "--owner", "owner@example.com"];
+
+/// A running `counterfoil`. Dropping it kills it; its PostgreSQL is ended with its [`Scratch`].
 pub(crate) struct Program {
-    /// Where the API listens.
-    pub(crate) base: String,
-    /// Where the metrics are.
-    pub(crate) metrics: String,
-    /// What `init --json` printed.
-    pub(crate) made: Value,
     child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-    data_dir: PathBuf,
+    /// What it was started by, and is again at a restart.
+    command: Command,
+    said: tempfile::NamedTempFile,
+    base: String,
+    metrics: String,
+    made: Value,
     /// Removed with it; none where the data is another's.
-    _directory: Option<Scratch>,
+    directory: Option<Scratch>,
 }
 
-fn command(data_dir: &Path) -> Command {
+/// A command of the program on a data directory, with nothing of this process's environment but the path, on ports
+/// that are free.
+pub(crate) fn command(data_dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_counterfoil"));
-    command.env("COUNTERFOIL__DATA_DIR", data_dir).env_remove("DATABASE_URL");
-    command.env("COUNTERFOIL__LOG__FORMAT", "json");
-    command.env("COUNTERFOIL__API__ADDR", "127.0.0.1:0").env("COUNTERFOIL__METRICS__ADDR", "127.0.0.1:0");
+    command.args(arguments).env_clear().current_dir("/").stdin(Stdio::null()).process_group(0);
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("COUNTERFOIL__DATA_DIR", data_dir);
+    for listener in ["API", "METRICS"] {
+        command.env(format!("COUNTERFOIL__{listener}__ADDR"), "127.0.0.1:0");
+    }
     command
 }
 
-/// Starts `serve`, and collects what it writes to standard error.
-fn serve(data_dir: &Path, environment: &[(&str, &str)]) -> (Child, Arc<Mutex<Vec<String>>>) {
-    let mut command = command(data_dir);
-    command.arg("serve").envs(environment.iter().copied()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let (written, errors) = (lines.clone(), child.stderr.take().unwrap());
-    std::thread::spawn(move || {
-        for line in BufReader::new(errors).lines().map_while(Result::ok) {
-            written.lock().unwrap().push(line);
-        }
-    });
-    (child, lines)
+/// Runs a command to its end.
+pub(crate) async fn run(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+/// Makes the first organization: what `init --json` prints.
+pub(crate) async fn init(command: Command) -> Value {
+    let output = run(command).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 impl Program {
-    /// Starts it and makes an organization beside it.
-    pub(crate) fn start() -> Self {
-        Self::start_in(&[])
-    }
-
-    /// The same, in an environment.
-    pub(crate) fn start_in(environment: &[(&str, &str)]) -> Self {
+    /// Starts `serve` on data of its own, in an environment, and makes an organization beside it.
+    pub(crate) async fn made_in(environment: &[(&str, &str)]) -> Self {
         let directory = Scratch::new();
-        let mut program = Self::start_on(directory.path(), environment);
-        program._directory = Some(directory);
-        let init = ["init", "--organization", "acme", "--owner", "owner@example.com", "--json"];
-        let made = command(&program.data_dir).args(init).output().unwrap();
-        program.made = serde_json::from_slice(&made.stdout).unwrap();
+        let mut serve = command(directory.path(), &["serve"]);
+        serve.envs(environment.iter().copied());
+        let mut program = Self::start(serve);
+        program.until_it_serves().await;
+        program.made = init(command(directory.path(), &INIT)).await;
+        program.directory = Some(directory);
         program
     }
 
-    /// Starts it on data that is there, which whoever made it removes.
-    pub(crate) fn start_on(data_dir: &Path, environment: &[(&str, &str)]) -> Self {
-        let (child, lines) = serve(data_dir, environment);
-        let (base, metrics, data_dir) = (String::new(), String::new(), data_dir.to_path_buf());
-        let mut program = Self { base, metrics, made: Value::Null, child, lines, data_dir, _directory: None };
-        program.find_out();
+    /// The same, in an environment without anything.
+    pub(crate) async fn made() -> Self {
+        Self::made_in(&[]).await
+    }
+
+    /// Starts `serve` on data that whoever made it removes, and waits until it is ready.
+    pub(crate) async fn serve(data_dir: &Path) -> Self {
+        let mut program = Self::start(command(data_dir, &["serve"]));
+        program.until_ready().await;
         program
     }
 
-    /// Waits until it has said where it listens.
-    fn find_out(&mut self) {
-        self.base = self.line_after("serving on ");
-        self.metrics = self.line_after("metrics on ");
+    /// Starts a command, and does not wait.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let said = tempfile::NamedTempFile::new().unwrap();
+        let output = File::options().append(true).open(said.path()).unwrap();
+        command.stdout(Stdio::null()).stderr(output);
+        Self::of(command.spawn().unwrap(), command, said)
     }
 
-    /// Ends it by a signal and starts it again on the same data, in an environment.
-    pub(crate) fn restart(&mut self, signal: Signal, environment: &[(&str, &str)]) {
+    /// Starts a command whose standard error nobody reads any more.
+    pub(crate) fn unheard(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stderr.take());
+        Self::of(child, command, tempfile::NamedTempFile::new().unwrap())
+    }
+
+    fn of(child: Child, command: Command, said: tempfile::NamedTempFile) -> Self {
+        let (base, metrics) = (String::new(), String::new());
+        Self { child, command, said, base, metrics, made: Value::Null, directory: None }
+    }
+
+    /// Ends it by a signal and starts it again on the same data, with some of its environment changed.
+    pub(crate) async fn restart(&mut self, signal: Signal, environment: &[(&str, &str)]) {
         self.signal(signal);
-        let ended = self.ended_within(Duration::from_secs(30)).unwrap();
-        assert_eq!(ended.success(), signal != Signal::SIGKILL, "{ended}: {:?}", self.lines());
-        (self.child, self.lines) = serve(&self.data_dir, environment);
-        self.find_out();
+        let ended = self.until_it_ends().await;
+        assert_eq!(ended.success(), signal != Signal::SIGKILL, "{ended}: {}", self.said());
+        self.said.as_file().set_len(0).unwrap();
+        self.child = self.command.envs(environment.iter().copied()).spawn().unwrap();
+        self.until_it_serves().await;
     }
 
-    /// Another command with the configuration of this one.
+    /// Another program with the configuration of this one, which finds the program itself in its path.
     pub(crate) fn beside(&self, program: &str) -> Command {
-        let mut beside = command(&self.data_dir);
-        let of =
-            |address: &str| address.trim_start_matches("http://").trim_end_matches("/metrics").to_string();
-        beside.env("COUNTERFOIL__API__ADDR", of(&self.base));
-        beside.env("COUNTERFOIL__METRICS__ADDR", of(&self.metrics));
-        let mut other = Command::new(program);
+        let mut beside = Command::new(program);
+        beside.env_remove("DATABASE_URL");
+        beside.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        beside.env("COUNTERFOIL__API__ADDR", self.base.trim_start_matches("http://"));
+        beside.env("COUNTERFOIL__METRICS__ADDR", self.metrics.trim_start_matches("http://"));
         let directory = Path::new(env!("CARGO_BIN_EXE_counterfoil")).parent().unwrap();
-        let path = format!("{}:{}", directory.display(), std::env::var("PATH").unwrap());
-        other.envs(beside.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", path);
-        other.env_remove("DATABASE_URL");
-        other
+        beside.env("PATH", format!("{}:{}", directory.display(), std::env::var("PATH").unwrap()));
+        beside
     }
 
-    /// What stands after some words, once a line with them was written.
-    fn line_after(&self, words: &str) -> String {
-        let until = Instant::now() + Duration::from_secs(60);
-        while Instant::now() < until {
-            let lines = self.lines();
-            if let Some(found) = lines.iter().find_map(|line| line.split_once(words)) {
-                return found.1.to_string();
-            }
-            std::thread::sleep(Duration::from_millis(20));
+    /// Waits until its PostgreSQL runs.
+    pub(crate) async fn until_postgres_runs_in(&mut self, scratch: &Scratch) {
+        let since = Instant::now();
+        while scratch.processes().len() < 3 {
+            assert!(self.ended().is_none() && since.elapsed() < PATIENCE, "it does not start one");
+            tokio::time::sleep(PAUSE).await;
         }
-        panic!("{words:?} was not written: {:?}", self.lines());
     }
 
-    /// Where its data is.
-    pub(crate) fn data_dir(&self) -> &Path {
-        &self.data_dir
+    /// Waits until it says where it serves, and where its metrics are.
+    pub(crate) async fn until_it_serves(&mut self) {
+        self.until_it_says("/metrics\n").await;
+        let said = self.said();
+        let after = |words: &str| said.split(words).nth(1).and_then(|rest| rest.split_whitespace().next());
+        self.base = after("serving on ").unwrap().into();
+        self.metrics = after("metrics on ").unwrap().trim_end_matches("/metrics").into();
     }
 
-    /// What it wrote to standard error until now.
-    pub(crate) fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
+    /// Waits until it says where it serves, and is ready.
+    pub(crate) async fn until_ready(&mut self) {
+        self.until_it_serves().await;
+        let (client, since) = (reqwest::Client::new(), Instant::now());
+        loop {
+            let answer = client.get(format!("{}/readyz", self.base)).send().await;
+            if answer.is_ok_and(|answer| answer.status() == 200) {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "it is not ready: {}", self.said());
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits until it has said something.
+    pub(crate) async fn until_it_says(&mut self, words: &str) {
+        let since = Instant::now();
+        while !self.said().contains(words) {
+            let ended = self.ended();
+            assert!(ended.is_none(), "it ended ({ended:?}) before it said {words:?}: {}", self.said());
+            assert!(since.elapsed() < PATIENCE, "it does not say {words:?}: {}", self.said());
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Where it serves: scheme, host and port.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Where its metrics are: the same.
+    pub(crate) fn metrics(&self) -> &str {
+        &self.metrics
     }
 
     /// A text that `init` printed.
@@ -132,26 +182,65 @@ impl Program {
         self.made[of][field].as_str().unwrap().to_string()
     }
 
-    /// Sends it a signal.
+    /// Where the data is of a program that made its own.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.directory.as_ref().unwrap().path()
+    }
+
+    /// What it said on standard error until now, since it was last started.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(self.said.path()).unwrap()
+    }
+
+    /// Kills it as the system would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends it a signal, and only it.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// How it ended, if it does within a time.
-    pub(crate) fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
-        let until = Instant::now() + limit;
-        while Instant::now() < until {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return Some(status);
-            }
-            std::thread::sleep(Duration::from_millis(10));
+    pub(crate) async fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let since = Instant::now();
+        while self.ended().is_none() && since.elapsed() < limit {
+            tokio::time::sleep(PAUSE).await;
         }
-        None
+        self.ended()
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn until_it_ends(&mut self) -> ExitStatus {
+        let ended = self.ended_within(PATIENCE).await;
+        ended.unwrap_or_else(|| panic!("it does not end: {}", self.said()))
+    }
+
+    /// Ctrl-C: the signal goes to every process of its group.
+    pub(crate) async fn interrupt(&mut self) -> ExitStatus {
+        killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).unwrap();
+        self.until_it_ends().await
+    }
+
+    /// Ends it as a supervisor does, and well.
+    pub(crate) async fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        assert!(self.until_it_ends().await.success(), "{}", self.said());
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("counterfoil said:\n{}", self.said());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

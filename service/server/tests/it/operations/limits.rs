@@ -1,0 +1,105 @@
+//! What counts against an address and a credential, and whom that does not hold up.
+
+use super::{FORM, series};
+use crate::support::Service;
+use crate::support::raw::Raw;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use std::num::NonZeroU32;
+
+fn number(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_count_against_an_address_and_good_credentials_do_not_suffer() {
+    let limited = |config: &mut counterfoil::config::Config| {
+        (config.limits.failures_per_second, config.limits.failures_burst) = (number(1), number(3));
+        config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    };
+    let service = Service::start_with(limited, |edge| edge).await;
+    let mut raw = Raw::to(service.base()).await;
+    let mut other = Raw::to(service.base()).await;
+    let mut ask = async |token: &str, client: &str| {
+        let head = "GET /v1/token HTTP/1.1\r\nHost: x\r\n";
+        other
+            .send(format!(
+                "{head}Authorization: Bearer {token}\r\nX-Forwarded-For: 6.6.6.6, {client}\r\n\r\n"
+            ))
+            .await;
+        other.answer().await
+    };
+    // The allowance comes back meanwhile, slowly; so it is used up by many quick failures.
+    for _ in 0..3 {
+        ask("wrong", "192.0.2.1").await.assert_problem(401, "unauthenticated");
+    }
+    let mut refused = ask("wrong", "192.0.2.1").await;
+    for _ in 0..50 {
+        if refused.status == 429 {
+            break;
+        }
+        refused = ask("wrong", "192.0.2.1").await;
+    }
+    refused.assert_problem(429, "too-many-requests");
+    let wait = refused.header("retry-after").and_then(|seconds| seconds.parse::<u32>().ok());
+    assert!(wait.is_some_and(|seconds| (1..=2).contains(&seconds)), "{refused:?}");
+    // A good token from there, and a bad one from elsewhere.
+    assert_eq!(ask(&service.made.owner.token, "192.0.2.1").await.status, 200);
+    ask("wrong", "192.0.2.2").await.assert_problem(401, "unauthenticated");
+    // A /64 is one client.
+    let mut statuses = Vec::new();
+    for host in 1..=50 {
+        statuses.push(ask("wrong", &format!("2001:db8::{host}")).await.status);
+    }
+    assert!(statuses[..3] == [401; 3] && statuses.contains(&429), "{statuses:?}");
+    ask("wrong", "2001:db8:0:1::4").await.assert_problem(401, "unauthenticated");
+    let form = format!("{FORM}X-Forwarded-For: 192.0.2.3\r\nContent-Length: 7\r\n\r\ntoken=x");
+    let mut wrong = Vec::new();
+    for _ in 0..50 {
+        raw.send(format!("POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\n{form}")).await;
+        wrong.push(raw.answer().await);
+    }
+    wrong[0].assert_oauth(401, "invalid_client");
+    let limited = wrong.iter().find(|answer| answer.status == 429).unwrap();
+    limited.assert_oauth(429, "temporarily_unavailable");
+    assert!(limited.header("retry-after").is_some());
+    assert!(series(&service.metrics(), "counterfoil_rate_limited_total{limit=\"address\"}") >= 3.0);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_has_a_rate_and_introspection_has_none() {
+    let limited = |config: &mut counterfoil::config::Config| {
+        (config.limits.credential_per_second, config.limits.credential_burst) = (number(1), number(5));
+        (config.limits.strangers_per_second, config.limits.strangers_burst) = (number(1), number(4));
+    };
+    let service = Service::start_with(limited, |edge| edge).await;
+    let (owner, token) = (service.made.owner.token.clone(), service.issue(json!({})).await);
+    let mut answers = Vec::new();
+    for _ in 0..30 {
+        answers.push(service.call(Method::GET, "/v1/token", &owner, None).await);
+    }
+    let limited: Vec<_> =
+        answers.iter().filter(|(status, _)| *status == StatusCode::TOO_MANY_REQUESTS).collect();
+    assert!(
+        limited.len() >= 2 && limited.iter().all(|(_, body)| body["type"] == "/problems/too-many-requests")
+    );
+    let plaintext = token["plaintext"].as_str().unwrap();
+    assert_eq!(service.call(Method::GET, "/v1/token", plaintext, None).await.0, StatusCode::OK);
+    for _ in 0..50 {
+        assert_eq!(service.introspect(plaintext).await["active"], true);
+    }
+    // The doors without a credential, by a layer.
+    let metadata = "GET /.well-known/oauth-authorization-server HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut raw = Raw::to(service.base()).await;
+    let mut answers = Vec::new();
+    for _ in 0..30 {
+        raw.send(metadata).await;
+        answers.push(raw.answer().await);
+    }
+    assert!(answers[..4].iter().all(|answer| answer.status == 200));
+    let refused = answers.iter().find(|answer| answer.status == 429).unwrap();
+    refused.assert_problem(429, "too-many-requests");
+    assert!(refused.header("retry-after").is_some());
+    service.stop().await;
+}

@@ -1,0 +1,174 @@
+//! What the documents and the files of `ops` say, held against what there is.
+
+use super::{read, repository};
+use counterfoil::config::Config;
+use serde_json::Value;
+use std::process::Command;
+
+#[test]
+fn the_unit_outlasts_the_drain_and_names_what_is_there() {
+    let unit = read("ops/counterfoil.service");
+    let setting = |name: &str| {
+        let lines: Vec<&str> =
+            unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('=')).collect();
+        assert_eq!(lines.len(), 1, "{name}: {lines:?}");
+        lines[0].to_string()
+    };
+    let drain = Config::default().drain;
+    let stop: u64 = setting("TimeoutStopSec").parse().unwrap();
+    // The drain, and what the private PostgreSQL is given to stop: 60 s, then 10 s.
+    assert!(stop * 1000 > drain.notice_ms + drain.timeout_ms + 70_000);
+    for (name, value) in [
+        ("KillMode", "mixed"),
+        ("NoNewPrivileges", "yes"),
+        ("ProtectSystem", "strict"),
+        ("StateDirectory", "counterfoil"),
+        ("LimitCORE", "0"),
+        ("User", "counterfoil"),
+    ] {
+        assert_eq!(setting(name), value, "{name}");
+    }
+    assert_eq!(
+        setting("Environment"),
+        format!("COUNTERFOIL__DATA_DIR=/var/lib/{}", setting("StateDirectory"))
+    );
+    let start = setting("ExecStart");
+    let runbook = read("ops/RUNBOOK.md");
+    for path in start.split(' ').filter(|word| word.starts_with('/')) {
+        assert!(runbook.contains(&format!(" {path}\n")), "the runbook installs {path}");
+    }
+    let words: Vec<&str> = start.split(' ').skip(1).collect();
+    let help =
+        Command::new(env!("CARGO_BIN_EXE_counterfoil")).args(&words[..1]).arg("--help").output().unwrap();
+    assert!(help.status.success() && String::from_utf8(help.stdout).unwrap().contains(words[1]), "{words:?}");
+}
+
+/// The variables that set fields of the configuration, in a text.
+fn fields(text: &str) -> Vec<(String, String)> {
+    let words = text
+        .split(|c: char| !(c.is_ascii_uppercase() || c == '_'))
+        .filter(|word| word.starts_with("COUNTERFOIL__"));
+    // Of the right kind, whatever the text sets them to.
+    let value = |name: &str| {
+        if name.ends_with("ADDR") {
+            "127.0.0.1:1"
+        } else if name.ends_with("FORMAT") {
+            "json"
+        } else {
+            "http://x"
+        }
+    };
+    words.map(|name| (name.to_string(), value(name).to_string())).collect()
+}
+
+#[test]
+fn every_variable_that_ops_sets_is_a_field() {
+    for file in ["compose.yaml", "Containerfile", "counterfoil.service", "RUNBOOK.md"] {
+        let found = fields(&read(&format!("ops/{file}")));
+        assert!(!found.is_empty(), "{file}");
+        for field in found {
+            let loaded = Config::load(None, [field.clone()].into_iter());
+            assert!(loaded.is_ok(), "{file}: {field:?}: {:?}", loaded.err().map(|error| error.to_string()));
+        }
+    }
+}
+
+#[test]
+fn the_container_and_the_compose_file_fit_each_other() {
+    let compose: Value = serde_saphyr::from_str(&read("ops/compose.yaml")).unwrap();
+    let service = &compose["services"]["counterfoil"];
+    assert_eq!(service["build"]["dockerfile"], "ops/Containerfile");
+    assert!(
+        repository()
+            .join("ops")
+            .join(service["build"]["context"].as_str().unwrap())
+            .join("Cargo.toml")
+            .exists()
+    );
+    assert_eq!(service["depends_on"]["postgres"]["condition"], "service_healthy");
+    let named: Vec<&str> = ["counterfoil", "postgres"]
+        .iter()
+        .flat_map(|name| compose["services"][name]["volumes"].as_array().unwrap())
+        .map(|volume| volume.as_str().unwrap().split_once(':').unwrap().0)
+        .filter(|volume| !volume.starts_with("./") || !repository().join("ops").join(volume).exists())
+        .collect();
+    let volumes = compose["volumes"].as_object().unwrap();
+    assert_eq!(named, volumes.keys().map(String::as_str).collect::<Vec<_>>());
+    let seconds: u64 = service["stop_grace_period"].as_str().unwrap().trim_end_matches('s').parse().unwrap();
+    let drain = Config::default().drain;
+    // As for the unit: the same image may run the private PostgreSQL.
+    assert!(seconds * 1000 > drain.notice_ms + drain.timeout_ms + 70_000);
+    // Who answers requests does not hold who owns the tables.
+    let environment = |name: &str| &compose["services"][name]["environment"];
+    assert_eq!(
+        compose["services"]["counterfoil"]["depends_on"]["migrate"]["condition"],
+        "service_completed_successfully"
+    );
+    assert!(environment("counterfoil")["DATABASE_MIGRATE_URL"].is_null());
+    assert_eq!(environment("counterfoil")["DATABASE_URL"], environment("migrate")["DATABASE_URL"]);
+    assert_ne!(environment("migrate")["DATABASE_URL"], environment("migrate")["DATABASE_MIGRATE_URL"]);
+    let containerfile = read("ops/Containerfile");
+    assert!(containerfile.contains("\nUSER 10001:10001\n") && containerfile.contains("--uid 10001 "));
+    assert!(containerfile.contains("/readyz") && containerfile.contains("--stop-timeout 120 "));
+    let toolchain = read("Cargo.toml");
+    let (_, version) = toolchain.split_once("rust-version = \"").unwrap();
+    assert!(containerfile.contains(&format!("rust:{}-bookworm", &version[..4])));
+    for ignored in ["target", "data", ".git"] {
+        assert!(
+            read(".dockerignore").lines().any(|line| line == ignored),
+            "{ignored} would get into the image"
+        );
+    }
+}
+
+#[test]
+fn the_alarms_name_metrics_that_there_are() {
+    let runbook = read("ops/RUNBOOK.md");
+    let metrics = counterfoil::ops::metrics::Metrics::default();
+    // What the writer tells is registered once there is one.
+    drop(metrics.writer());
+    let shown = metrics.render(&Default::default());
+    let words = runbook.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+    let named: Vec<&str> =
+        words.filter(|word| word.starts_with("counterfoil_") || word.starts_with("process_")).collect();
+    assert!(named.len() > 8, "{named:?}");
+    for name in named {
+        assert!(shown.lines().any(|line| line.starts_with(name)), "{name}: {shown}");
+    }
+}
+
+#[test]
+fn the_documents_links_lead_somewhere() {
+    for file in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "ops/RUNBOOK.md"] {
+        let text = read(file);
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+        for link in links.filter(|link| !link.starts_with("http")) {
+            let path = repository().join(file).parent().unwrap().join(link.split('#').next().unwrap());
+            assert!(path.exists(), "{file}: {link}");
+        }
+    }
+}
+
+#[test]
+fn the_tests_that_contributing_names_are_there() {
+    let contributing = read("CONTRIBUTING.md");
+    let mut code = String::new();
+    let mut left = vec![repository().join("service")];
+    while let Some(next) = left.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension() {
+                _ if path.is_dir() => left.push(path),
+                Some(extension) if extension == "rs" => code += &std::fs::read_to_string(&path).unwrap(),
+                _ => {}
+            }
+        }
+    }
+    let quoted = contributing.split('`').skip(1).step_by(2);
+    let is_test = |word: &&str| word.matches('_').count() > 3 && !word.contains(['/', '.', ' ']);
+    let named: Vec<&str> = quoted.filter(is_test).collect();
+    assert!(named.len() > 15, "{named:?}");
+    for name in named {
+        assert!(code.contains(&format!("fn {name}()")) || code.contains(&format!("({name},")), "{name}");
+    }
+}
