@@ -24,7 +24,7 @@ fn line(data_dir: &Path, number: usize) -> Option<String> {
 }
 
 /// A session of the cluster's superuser, as soon as it is to be had.
-async fn superuser(data_dir: &Path) -> PgConnection {
+pub(crate) async fn superuser(data_dir: &Path) -> PgConnection {
     let since = Instant::now();
     loop {
         if let Some(socket) = line(data_dir, 4) {
@@ -39,7 +39,7 @@ async fn superuser(data_dir: &Path) -> PgConnection {
 }
 
 /// The log is without a gap.
-async fn check_the_log(data_dir: &Path) {
+pub(crate) async fn check_the_log(data_dir: &Path) {
     let mut connection = superuser(data_dir).await;
     let sql = "SELECT count(*) = max(seq) AND min(seq) = 1 FROM events";
     let whole: bool = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
@@ -94,7 +94,7 @@ async fn strike(data_dir: PathBuf, blow: Blow) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_postgres_loses_nothing_and_comes_back() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     let mut program = Program::serve(scratch.path()).await;
     let people = People::made_by(command(scratch.path(), &INIT), program.base()).await;
     let (base, ledger) = (program.base().to_string(), Arc::new(Ledger::default()));
@@ -117,7 +117,7 @@ async fn a_killed_postgres_loses_nothing_and_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn active_is_answered_again_soon_after_postgres_accepts_connections() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     let program = Program::serve(scratch.path()).await;
     let people = People::made_by(command(scratch.path(), &INIT), program.base()).await;
     let ledger = Arc::new(Ledger::default());
@@ -141,7 +141,7 @@ async fn active_is_answered_again_soon_after_postgres_accepts_connections() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_service_loses_nothing_and_comes_back() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     let mut program = Program::serve(scratch.path()).await;
     let people = People::made_by(command(scratch.path(), &INIT), program.base()).await;
     let ledger = Arc::new(Ledger::default());

@@ -22,7 +22,7 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        let scratch = Scratch::new();
+        let scratch = Scratch::with_data().await;
         let cluster = PrivateCluster::enter(scratch.path(), &|_| {}).await.unwrap();
         let superuser = cluster.superuser("postgres").connect().await.unwrap();
         let mut server = Self { cluster, superuser, _scratch: scratch };

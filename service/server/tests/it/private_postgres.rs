@@ -49,14 +49,14 @@ async fn leaving_leaves_no_process_and_no_socket() {
 
 #[tokio::test]
 async fn what_is_dropped_without_leaving_stops_too() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     drop(enter(scratch.path()).await.unwrap());
     until(|| scratch.processes().is_empty()).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_test_that_fails_leaves_nothing_behind() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     let path = scratch.path().to_path_buf();
     let (tell, told) = tokio::sync::oneshot::channel();
     let failing = tokio::spawn(async move {

@@ -1,10 +1,11 @@
 //! What a stop leaves as it was: instants in any zone, uses, and the outcome of requests whose answer was lost.
 
-use crate::support::Scratch;
 use crate::support::program::{INIT, Program, command, init};
 use crate::support::raw::Raw;
+use crate::support::{Scratch, Service};
 use counterfoil::clock::Clock;
 use counterfoil::postgres::connect::Database;
+use counterfoil::read_model::freshness::FENCE;
 use nix::sys::signal::Signal;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -217,4 +218,13 @@ async fn tokens_go_on_under_other_prefixes() {
     let made = init(command).await;
     assert!(text(&made["owner"], "token").starts_with("acme_p_"), "{made}");
     assert!(text(&made["gateway"], "client_secret").starts_with("acme_g_"), "{made}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_waits_until_what_another_node_proved_is_over() {
+    let service = Service::start().await;
+    let began = Instant::now();
+    let service = service.restart().await;
+    assert!(began.elapsed() >= FENCE);
+    service.stop().await;
 }

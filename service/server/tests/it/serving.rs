@@ -25,7 +25,7 @@ async fn a_token_lives_and_ends(people: &People, base: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_stops_everything_and_the_data_stays() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     let mut program = Program::serve(scratch.path()).await;
     let people = People::made_by(command(scratch.path(), &INIT), program.base()).await;
     let ledger = Arc::new(Ledger::default());
@@ -73,7 +73,7 @@ async fn ctrl_c_during_the_first_start_leaves_nothing_running() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_service_waits_and_is_refused() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     let first = Program::serve(scratch.path()).await;
     let people = People::made_by(command(scratch.path(), &INIT), first.base()).await;
     let mut second = Program::start(command(scratch.path(), &["serve"]));
@@ -85,7 +85,7 @@ async fn a_second_service_waits_and_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operators_postgres_variables_do_not_reach_the_private_cluster() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     let with_surprises = |arguments: &[&str]| {
         let mut command = command(scratch.path(), arguments);
         let surprises = [

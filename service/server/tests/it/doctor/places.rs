@@ -5,7 +5,6 @@ use crate::support::Scratch;
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
 use counterfoil::ops::doctor::{Judgement, examine};
-use counterfoil::postgres::connect::Database;
 use counterfoil::postgres::private::PrivateCluster;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -29,15 +28,6 @@ fn at(data_dir: &Path) -> Found {
     doctor(&[("COUNTERFOIL__DATA_DIR", data_dir.to_str().unwrap())])
 }
 
-/// A data directory with a migrated database, which nobody uses.
-async fn left() -> Scratch {
-    let scratch = Scratch::new();
-    let database = Database::open(None, scratch.path(), &|_| {}).await.unwrap();
-    database.pool.close().await;
-    database.private.unwrap().leave(&|_| {}).await.unwrap();
-    scratch
-}
-
 #[tokio::test]
 async fn before_the_first_start_nothing_is_wrong_and_nothing_is_made() {
     let scratch = Scratch::new();
@@ -51,7 +41,7 @@ async fn before_the_first_start_nothing_is_wrong_and_nothing_is_made() {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_private_clusters_files_is_named() {
-    let scratch = left().await;
+    let scratch = Scratch::with_data().await;
     let cluster = scratch.path().join("postgres");
     assert_eq!(at(scratch.path()).judged("wrong"), []);
 
@@ -87,7 +77,7 @@ async fn what_is_wrong_with_a_private_clusters_files_is_named() {
 
 #[tokio::test]
 async fn a_killed_postgresql_is_noted() {
-    let scratch = left().await;
+    let scratch = Scratch::with_data().await;
     let cluster = scratch.path().join("postgres");
     // What a killed one leaves: its file, with the number of a process that there is not.
     fs::write(cluster.join("postmaster.pid"), format!("4194303\n{}\n1\n5432\n/tmp\n\n", cluster.display()))
@@ -128,7 +118,7 @@ async fn a_port_that_something_else_holds_is_named() {
 
 #[tokio::test]
 async fn clocks_that_differ_are_named() {
-    let scratch = left().await;
+    let scratch = Scratch::with_data().await;
     let mut config = Config { data_dir: scratch.path().to_path_buf(), ..Config::default() };
     config.api.addr = "127.0.0.1:0".parse().unwrap();
     config.metrics.enabled = false;

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 
 #[tokio::test]
 async fn leaving_a_server_that_died_is_no_error() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     let cluster = enter(scratch.path()).await.unwrap();
     kill(Pid::from_raw(cluster.postmaster_pid().unwrap()), Signal::SIGQUIT).unwrap();
     leave(cluster).await;
@@ -20,7 +20,7 @@ async fn leaving_a_server_that_died_is_no_error() {
 
 #[tokio::test]
 async fn a_server_that_is_killed_comes_back_while_it_is_used() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     let cluster = enter(scratch.path()).await.unwrap();
     for _ in 0..2 {
         let old = cluster.postmaster_pid().unwrap();
@@ -42,7 +42,7 @@ async fn a_server_that_is_killed_comes_back_while_it_is_used() {
 
 #[tokio::test]
 async fn a_killed_server_whose_processes_go_on_is_waited_for() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     let cluster = enter(scratch.path()).await.unwrap();
     let pid = Pid::from_raw(cluster.postmaster_pid().unwrap());
     // A session that works does not notice at once that its server is gone.
@@ -63,13 +63,13 @@ async fn a_killed_server_whose_processes_go_on_is_waited_for() {
 
 #[tokio::test]
 async fn a_number_that_a_stranger_has_now_is_no_server() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     let cluster = enter(scratch.path()).await.unwrap();
     let file = cluster.cluster_dir().join("postmaster.pid");
     let text = fs::read_to_string(&file).unwrap();
     leave(cluster).await;
     // This test's own process, and another server of the same user: both live, and neither works here.
-    let other = Scratch::new();
+    let other = Scratch::with_data().await;
     let stranger = enter(other.path()).await.unwrap();
     for pid in [std::process::id() as i32, stranger.postmaster_pid().unwrap()] {
         let lines: Vec<String> = text.lines().skip(1).map(String::from).collect();
@@ -85,7 +85,7 @@ async fn a_number_that_a_stranger_has_now_is_no_server() {
 
 #[tokio::test]
 async fn a_server_that_cannot_start_says_why_in_one_sentence() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     leave(enter(scratch.path()).await.unwrap()).await;
     let conf = scratch.path().join("postgres/postgresql.conf");
     let good = fs::read_to_string(&conf).unwrap();
@@ -99,7 +99,7 @@ async fn a_server_that_cannot_start_says_why_in_one_sentence() {
 
 #[tokio::test]
 async fn a_long_log_is_put_aside() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     leave(enter(scratch.path()).await.unwrap()).await;
     let log = scratch.path().join("postgres/postgres.log");
     fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(17 << 20).unwrap();
@@ -126,7 +126,7 @@ async fn a_server_whose_files_were_removed_is_not_in_the_way() {
 
 #[tokio::test]
 async fn lock_files_of_a_zombie_are_removed() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_data().await;
     let cluster = enter(scratch.path()).await.unwrap();
     let file = cluster.cluster_dir().join("postmaster.pid");
     let (text, socket) = (fs::read_to_string(&file).unwrap(), cluster.socket_dir().to_path_buf());

@@ -25,6 +25,7 @@ use counterfoil::ops::drain::{Drain, Stage};
 use counterfoil::postgres::connect::Database;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use std::num::NonZeroU32;
 use tap::Tap;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -37,6 +38,13 @@ pub(crate) fn is_soak() -> bool {
 /// How many rounds: few in the suite, all of them in the long run.
 pub(crate) fn rounds(few: usize, all: usize) -> usize {
     if is_soak() { all } else { few }
+}
+
+/// A service that refuses nobody for asking too often.
+pub(crate) fn without_limits(config: &mut Config) {
+    let (limits, many) = (&mut config.limits, NonZeroU32::new(1_000_000).unwrap());
+    (limits.failures_per_second, limits.failures_burst) = (many, many);
+    (limits.credential_per_second, limits.credential_burst) = (many, many);
 }
 
 /// A running service. End it with [`Service::stop`]; a test that panics before leaves nothing running either.
@@ -117,7 +125,7 @@ impl Service {
         faults: Option<Faults>,
         change_edge: impl FnOnce(Edge) -> Edge,
     ) -> Self {
-        let directory = Scratch::new();
+        let directory = Scratch::with_data().await;
         let database = Database::open(None, directory.path(), &|_| {}).await.unwrap();
         Self::start_there(directory, database, config, clock, faults, change_edge).await
     }
@@ -126,7 +134,7 @@ impl Service {
     pub(crate) async fn start_behind_a_tap(change_edge: impl FnOnce(Edge) -> Edge) -> (Self, Tap) {
         let mut config = Config::default();
         config.drain.notice_ms = 0;
-        let directory = Scratch::new();
+        let directory = Scratch::with_data().await;
         let mut database = Database::open(None, directory.path(), &|_| {}).await.unwrap();
         let tap = Tap::before(database.private.as_ref().unwrap().socket_dir());
         database.options = database.options.socket(tap.socket_dir());

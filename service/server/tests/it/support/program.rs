@@ -60,7 +60,7 @@ pub(crate) async fn init(command: Command) -> Value {
 impl Program {
     /// Starts `serve` on data of its own, in an environment, and makes an organization beside it.
     pub(crate) async fn made_in(environment: &[(&str, &str)]) -> Self {
-        let directory = Scratch::new();
+        let directory = Scratch::with_data().await;
         let mut serve = command(directory.path(), &["serve"]);
         serve.envs(environment.iter().copied());
         let mut program = Self::start(serve);

@@ -71,9 +71,9 @@ impl Raw {
         self.stream.write_all(bytes).await
     }
 
-    /// Ends this side of the connection.
+    /// Ends this side of the connection, unless the other has ended all of it.
     pub(crate) async fn finish(&mut self) {
-        self.stream.shutdown().await.unwrap();
+        let _ = self.stream.shutdown().await;
     }
 
     /// Reads more; false at the end, or if the connection was reset.

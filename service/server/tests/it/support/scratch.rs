@@ -1,10 +1,15 @@
 //! A directory for a test's data, which leaves nothing behind, whatever became of the test.
 
+use counterfoil::postgres::connect::Database;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::collections::HashSet;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use tokio::sync::OnceCell;
 
 /// A directory that the account which PostgreSQL runs as can reach. Dropping it ends every server that works in it
 /// and removes it, so that a test which panicked leaves neither processes nor files.
@@ -18,6 +23,15 @@ impl Scratch {
         let directory = tempfile::Builder::new().prefix("counterfoil-test-").tempdir_in("/var/tmp").unwrap();
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
         Self { directory }
+    }
+
+    /// Makes one that an earlier start has left its data in, with nothing in its tables.
+    pub(crate) async fn with_data() -> Self {
+        let (archive, scratch) = (STARTED.get_or_init(archive).await, Self::new());
+        let mut tar = tar(&scratch).args(["-xpf", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        tar.stdin.take().unwrap().write_all(archive).unwrap();
+        assert!(tar.wait().unwrap().success());
+        scratch
     }
 
     /// Its path.
@@ -58,18 +72,38 @@ impl Drop for Frozen {
     }
 }
 
+/// The files of a cluster after its first start and stop, as an archive: making them anew takes longer than most tests.
+static STARTED: OnceCell<Vec<u8>> = OnceCell::const_new();
+
+async fn archive() -> Vec<u8> {
+    let scratch = Scratch::new();
+    let database = Database::open(None, scratch.path(), &|_| {}).await.unwrap();
+    database.pool.close().await;
+    database.private.unwrap().leave(&|_| {}).await.unwrap();
+    let archive = tar(&scratch).args(["-cSf", "-", "."]).output().unwrap();
+    assert!(archive.status.success(), "{}", String::from_utf8_lossy(&archive.stderr));
+    archive.stdout
+}
+
+fn tar(scratch: &Scratch) -> Command {
+    let mut tar = Command::new("tar");
+    tar.arg("--numeric-owner").arg("-C").arg(scratch.path());
+    tar
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         let sockets = socket_dirs(self.path());
-        // At SIGQUIT a server ends at once, but takes its shared memory with it, which after SIGKILL would stay.
-        let started = Instant::now();
-        for round in 0.. {
+        let (started, mut asked) = (Instant::now(), HashSet::new());
+        while started.elapsed() < Duration::from_secs(15) {
             let left = self.processes();
-            if left.is_empty() || started.elapsed() > Duration::from_secs(15) {
+            // Whoever did not give a cluster up starts it again, until there is no place for it any more.
+            if left.is_empty() && std::fs::remove_dir_all(self.path()).is_ok() {
                 break;
             }
+            // At SIGQUIT a server ends at once, but takes its shared memory with it, which after SIGKILL would stay.
             let harder = started.elapsed() > Duration::from_secs(5);
-            for pid in left.into_iter().filter(|_| round == 0 || harder) {
+            for pid in left.into_iter().filter(|pid| asked.insert(*pid) || harder) {
                 let _ = kill(pid, if harder { Signal::SIGKILL } else { Signal::SIGQUIT });
             }
             std::thread::sleep(Duration::from_millis(10));
