@@ -5,6 +5,7 @@ mod cli;
 use clap::{Parser, Subcommand};
 use counterfoil::config::Config;
 use counterfoil::ops::telemetry;
+use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
 use std::error::Error;
 use std::os::unix::ffi::OsStrExt;
@@ -48,8 +49,9 @@ enum Subcommands {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // A core file would hold plaintexts. Where the limit cannot be lowered, it is the operator's.
-    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    // A core file would hold plaintexts. The limit is not asked where a program takes cores in; who is not dumpable leaves
+    // none anywhere, and is closed to debuggers of its own user.
+    let _ = (setrlimit(Resource::RLIMIT_CORE, 0, 0), set_dumpable(false));
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

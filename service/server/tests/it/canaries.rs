@@ -1,61 +1,72 @@
-//! A plaintext exists in one answer and nowhere else: hundreds of them are used, and misused, and then every file of
-//! the service and of its PostgreSQL is searched, with all that both can log switched on.
+//! A plaintext exists in one answer and nowhere else: hundreds of them are used, and misused, and then everything is
+//! searched that the service and its PostgreSQL wrote, with all that both can log switched on: files, logs, WAL, a dump,
+//! metrics, and every answer without the one field that may hold a plaintext.
+
+mod core;
+mod search;
 
 use crate::support::Scratch;
-use base64::Engine;
+use crate::support::program::{INIT, Program, command, init};
 use counterfoil::postgres::connect::Database;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use search::{needles, search};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions};
-use std::collections::HashSet;
-use std::fs::File;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// The binary that users run, in a directory of its own, with its logs in that directory.
-struct Binary {
-    child: Child,
-    base: String,
+const TOKENS: &str = "/v1/user/tokens";
+
+/// The program, with its data and all that it answers in one directory.
+struct Service {
+    program: Program,
     made: Value,
+    answers: File,
+    scratch: Scratch,
 }
 
-fn command(scratch: &Scratch, address: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_counterfoil"));
-    command.current_dir(scratch.path());
-    command.env_remove("DATABASE_URL").env("COUNTERFOIL__DATA_DIR", scratch.path().join("data"));
-    command.env("COUNTERFOIL__API__ADDR", address).env("COUNTERFOIL__METRICS__ADDR", "127.0.0.1:0");
-    command.env("COUNTERFOIL__LOG__LEVEL", "trace");
-    command
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
 }
 
-async fn start(scratch: &Scratch) -> Binary {
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let log = File::create(scratch.path().join("service.log")).unwrap();
-    let mut serve = command(scratch, &address);
-    let child = serve.arg("serve").stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-    let base = format!("http://{address}");
-    for round in 0.. {
-        if reqwest::get(format!("{base}/readyz")).await.is_ok_and(|response| response.status().is_success()) {
-            break;
-        }
-        assert!(round < 1500, "it does not become ready");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+impl Service {
+    async fn start() -> Self {
+        let scratch = Scratch::new();
+        let data = scratch.path().join("data");
+        let mut serve = command(&data, &["serve"]);
+        serve.env("COUNTERFOIL__LOG__LEVEL", "trace");
+        let mut program = Program::start(serve);
+        program.until_ready().await;
+        let made = init(command(&data, &INIT)).await;
+        let answers = File::create(scratch.path().join("answers")).unwrap();
+        Self { program, made, answers, scratch }
     }
-    let mut init = command(scratch, &address);
-    let init = init.args(["init", "--organization", "acme", "--owner", "owner@example.com", "--json"]);
-    let init = init.stderr(Stdio::null()).output().unwrap();
-    Binary { child, base, made: serde_json::from_slice(&init.stdout).unwrap() }
-}
 
-impl Binary {
+    fn data(&self) -> PathBuf {
+        self.scratch.path().join("data")
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        Client::new().request(method, format!("{}{path}", self.base))
+        Client::new().request(method, format!("{}{path}", self.program.base()))
     }
 
-    async fn send(
+    /// Sends a request and keeps the answer, but for the one field that may hold a plaintext.
+    async fn send(&self, request: RequestBuilder) -> (StatusCode, Value) {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), format!("{:?}", response.headers()));
+        let body = response.text().await.unwrap();
+        let document: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
+        let body = match document["plaintext"].as_str() {
+            Some(plaintext) => body.replacen(plaintext, "", 1),
+            None => body,
+        };
+        writeln!(&self.answers, "{status} {headers} {body}").unwrap();
+        (status, document)
+    }
+
+    async fn call(
         &self,
         method: Method,
         path: &str,
@@ -63,52 +74,87 @@ impl Binary {
         body: Option<Value>,
     ) -> (StatusCode, Value) {
         let request = self.request(method, path).bearer_auth(token);
-        let response = match body {
-            Some(body) => request.json(&body).send().await.unwrap(),
-            None => request.send().await.unwrap(),
-        };
-        (response.status(), serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
+        self.send(match body {
+            Some(body) => request.json(&body),
+            None => request,
+        })
+        .await
     }
 
     async fn form(&self, path: &str, body: String) -> Value {
         let (id, secret) = (&self.made["gateway"]["client_id"], &self.made["gateway"]["client_secret"]);
         let request = self.request(Method::POST, path).basic_auth(id.as_str().unwrap(), secret.as_str());
-        let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
-        serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap_or(Value::Null)
+        self.send(request.header("content-type", "application/x-www-form-urlencoded").body(body)).await.1
     }
 
     /// Puts a plaintext wherever a confused client might.
     async fn misuse(&self, owner: &str, plaintext: &str) {
-        let (note, path) = (json!({ "note": plaintext }), "/v1/user/tokens");
-        let refused = self.send(Method::POST, path, owner, Some(note)).await;
+        let refused = self.call(Method::POST, TOKENS, owner, Some(json!({ "note": plaintext }))).await;
         assert_eq!(refused.0, StatusCode::UNPROCESSABLE_ENTITY);
         for body in
             [json!({ "scopes": [plaintext] }), json!({ plaintext: 1 }), json!({ "expires_at": plaintext })]
         {
-            assert!(self.send(Method::POST, path, owner, Some(body)).await.0.is_client_error());
+            assert!(self.call(Method::POST, TOKENS, owner, Some(body)).await.0.is_client_error());
         }
         for path in [
-            format!("/v1/user/tokens/{plaintext}"),
-            format!("/v1/user/tokens?cursor={plaintext}"),
+            format!("{TOKENS}/{plaintext}"),
+            format!("{TOKENS}?cursor={plaintext}"),
             format!("/{plaintext}?access_token={plaintext}"),
         ] {
-            assert!(self.send(Method::GET, &path, plaintext, None).await.0.is_client_error());
+            assert!(self.call(Method::GET, &path, plaintext, None).await.0.is_client_error());
         }
         let odd = self.request(Method::GET, "/v1/token").header("x-api-key", plaintext);
         let odd = odd.header("x-request-id", plaintext).header("user-agent", plaintext);
-        odd.header("cookie", format!("token={plaintext}")).send().await.unwrap();
-        let keyed = self.request(Method::POST, path).bearer_auth(owner).header("idempotency-key", plaintext);
-        keyed.json(&json!({ "scopes": [] })).send().await.unwrap();
+        self.send(odd.header("cookie", format!("token={plaintext}"))).await;
+        let keyed =
+            self.request(Method::POST, TOKENS).bearer_auth(owner).header("idempotency-key", plaintext);
+        self.send(keyed.json(&json!({ "scopes": [] }))).await;
         self.form("/oauth2/introspect", format!("token={plaintext}&{plaintext}={plaintext}")).await;
         let stranger =
             self.request(Method::POST, "/oauth2/introspect").basic_auth(plaintext, Some(plaintext));
-        stranger.body(format!("token={plaintext}")).send().await.unwrap();
+        self.send(stranger.body(format!("token={plaintext}"))).await;
+        let signed_in = json!({ "email": plaintext, "password": plaintext });
+        self.send(self.request(Method::POST, "/v1/session").json(&signed_in)).await;
+    }
+
+    /// One token's life: issued, rotated, used, misused, revoked, and misused again. Adds its plaintexts.
+    async fn life(&self, owner: &str, secrets: &mut Vec<String>) {
+        // A control: what the search must find, since a note is kept.
+        let body = json!({ "note": "CanaryControlNote0123456789" });
+        let (status, token) = self.call(Method::POST, TOKENS, owner, Some(body)).await;
+        assert_eq!(status, StatusCode::CREATED);
+        let path = format!("{TOKENS}/{}", text(&token["id"]));
+        secrets.push(text(&token["plaintext"]));
+        for _ in 0..4 {
+            let (status, rotated) = self.call(Method::POST, &format!("{path}/rotate"), owner, None).await;
+            assert_eq!(status, StatusCode::OK);
+            secrets.push(text(&rotated["plaintext"]));
+            let form = format!("token={}", secrets.last().unwrap());
+            assert_eq!(self.form("/oauth2/introspect", form).await["active"], true);
+        }
+        let latest = secrets.last().unwrap();
+        self.misuse(owner, latest).await;
+        self.form("/oauth2/revoke", format!("token={latest}")).await;
+        let ended = self.form("/oauth2/introspect", format!("token={latest}")).await;
+        assert_eq!(ended, json!({ "active": false }));
+        self.misuse(owner, latest).await;
+    }
+
+    /// Waits until what `init` made is known.
+    async fn until_known(&self, owner: &str) {
+        for _ in 0..1500 {
+            if self.call(Method::GET, "/v1/token", owner, None).await.0 == StatusCode::OK {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the owner's token does not become known");
     }
 }
 
 /// Lets PostgreSQL log all that it can, and opens it to the test.
-async fn open_the_database(scratch: &Scratch) -> Database {
-    let database = Database::open(None, &scratch.path().join("data"), &|_| {}).await.unwrap();
+async fn open_the_database(service: &Service) -> Database {
+    let database = Database::open(None, &service.data(), &|_| {}).await.unwrap();
     let cluster = database.private.as_ref().unwrap();
     let mut superuser = cluster.superuser("counterfoil").connect().await.unwrap();
     for setting in [
@@ -128,110 +174,49 @@ async fn open_the_database(scratch: &Scratch) -> Database {
     database
 }
 
-/// How long a needle is.
-const LONG: usize = 16;
-
-/// The forms in which a secret could be written down, all of one length.
-fn needles(secrets: &[String]) -> HashSet<[u8; LONG]> {
-    let base64 = base64::engine::general_purpose::STANDARD;
-    let mut needles = HashSet::new();
-    for secret in secrets {
-        // What follows prefix and hint, which may be shown.
-        let hidden = &secret[12..];
-        let hex: String = hidden.bytes().map(|byte| format!("{byte:02x}")).collect();
-        // Whatever stands before it, one of three alignments is the one that it has.
-        let encoded = (0..3).map(|skip| base64.encode(&hidden[skip..]));
-        for form in [hidden.to_owned(), hex.to_uppercase(), hex].into_iter().chain(encoded) {
-            needles.insert(form.as_bytes()[..LONG].try_into().unwrap());
-        }
-    }
-    needles
-}
-
-/// Every file below a directory in which one of the needles is. Needles are of letters, digits, `+` and `/`.
-fn search(directory: &Path, needles: &HashSet<[u8; LONG]>) -> Vec<String> {
-    let (mut hits, mut left) = (Vec::new(), vec![directory.to_path_buf()]);
-    while let Some(next) = left.pop() {
-        for entry in std::fs::read_dir(next).unwrap().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                left.push(path);
-            } else if let Ok(bytes) = std::fs::read(&path)
-                && contains(&bytes, needles)
-            {
-                hits.push(path.display().to_string());
-            }
-        }
-    }
-    hits
-}
-
-fn contains(bytes: &[u8], needles: &HashSet<[u8; LONG]>) -> bool {
-    let mut run = 0;
-    for (place, byte) in bytes.iter().enumerate() {
-        run = if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/') { run + 1 } else { 0 };
-        if run >= LONG && needles.contains(&bytes[place + 1 - LONG..=place]) {
-            return true;
-        }
-    }
-    false
+/// Writes into the directory what is not in a file by itself: metrics, the log, a dump.
+async fn write_down(service: &Service, database: &Database) {
+    let into = |name: &str| service.scratch.path().join(name);
+    let metrics = reqwest::get(format!("{}/metrics", service.program.metrics())).await.unwrap();
+    fs::write(into("metrics"), metrics.text().await.unwrap()).unwrap();
+    let socket = database.private.as_ref().unwrap().socket_dir();
+    let mut dump = std::process::Command::new("pg_dump");
+    let dump = dump.arg("-h").arg(socket).args(["-U", "postgres", "counterfoil"]).output().unwrap();
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    fs::write(into("dump"), dump.stdout).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plaintext_is_in_one_answer_and_nowhere_else() {
-    let scratch = Scratch::new();
-    let mut service = start(&scratch).await;
-    let database = open_the_database(&scratch).await;
-    let owner = service.made["owner"]["token"].as_str().unwrap().to_owned();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut service = Service::start().await;
+    let database = open_the_database(&service).await;
+    let owner = text(&service.made["owner"]["token"]);
     let mut secrets = vec![owner.clone(), text(&service.made["gateway"]["client_secret"])];
-    for _ in 0..1500 {
-        if service.send(Method::GET, "/v1/token", &owner, None).await.0 == StatusCode::OK {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let soak = if crate::support::is_soak() { 40 } else { 1 };
-    for _ in 0..40 * soak {
-        // A control: what the search must find, since a note is kept.
-        let body = json!({ "note": "CanaryControlNote0123456789" });
-        let (status, token) = service.send(Method::POST, "/v1/user/tokens", &owner, Some(body)).await;
-        assert_eq!(status, StatusCode::CREATED);
-        let path = format!("/v1/user/tokens/{}", text(&token["id"]));
-        secrets.push(text(&token["plaintext"]));
-        for _ in 0..4 {
-            let (status, rotated) = service.send(Method::POST, &format!("{path}/rotate"), &owner, None).await;
-            assert_eq!(status, StatusCode::OK);
-            secrets.push(text(&rotated["plaintext"]));
-            let latest = secrets.last().unwrap();
-            assert_eq!(service.form("/oauth2/introspect", format!("token={latest}")).await["active"], true);
-        }
-        service.misuse(&owner, secrets.last().unwrap()).await;
-        service.form("/oauth2/revoke", format!("token={}", secrets.last().unwrap())).await;
-        let ended = service.form("/oauth2/introspect", format!("token={}", secrets.last().unwrap())).await;
-        assert_eq!(ended, json!({ "active": false }));
-        service.misuse(&owner, secrets.last().unwrap()).await;
+    service.until_known(&owner).await;
+    for _ in 0..crate::support::rounds(40, 1_700) {
+        service.life(&owner, &mut secrets).await;
     }
     // All of it is a secret, and none of it may be shown.
     secrets.push(format!("{:12}{}", "", text(&service.made["owner"]["password"])));
     let mut superuser = database.private.as_ref().unwrap().superuser("counterfoil").connect().await.unwrap();
     sqlx::query("CHECKPOINT").execute(&mut superuser).await.unwrap();
-    kill(Pid::from_raw(service.child.id() as i32), Signal::SIGINT).unwrap();
-    assert!(service.child.wait().unwrap().success());
+    write_down(&service, &database).await;
+    service.program.stop().await;
     database.pool.close().await;
     database.private.unwrap().leave(&|_| {}).await.unwrap();
+    let place = service.scratch.path();
+    fs::write(place.join("service.log"), service.program.said()).unwrap();
 
-    let control = search(scratch.path(), &needles(&[format!("{:12}CanaryControlNote0123456789", "")]));
-    for place in ["base/", "pg_wal/", "postgres.log"] {
+    let control = search(place, &needles(&[format!("{:12}CanaryControlNote0123456789", "")]));
+    for file in ["base/", "pg_wal/", "postgres.log", "/dump", "/answers"] {
         assert!(
-            control.iter().any(|file| file.contains(place)),
-            "the search is blind in {place}: {control:?}"
+            control.iter().any(|found| found.contains(file)),
+            "the search is blind in {file}: {control:?}"
         );
     }
-    assert!(
-        std::fs::metadata(scratch.path().join("service.log")).unwrap().len() > 100_000,
-        "the service logs nothing"
-    );
+    for (file, least) in [("service.log", 100_000), ("metrics", 5_000)] {
+        assert!(fs::metadata(place.join(file)).unwrap().len() > least, "there is no {file}");
+    }
     assert!(secrets.len() > 200);
-    assert_eq!(search(scratch.path(), &needles(&secrets)), Vec::<String>::new());
+    assert_eq!(search(place, &needles(&secrets)), Vec::<String>::new());
 }
