@@ -26,7 +26,8 @@ use std::time::Duration;
 
 type Outcome = Result<Reply, WriteError>;
 
-fn issue() -> IssuePersonal {
+/// An issue as a door hands it over.
+pub(crate) fn issue() -> IssuePersonal {
     IssuePersonal {
         id: TokenId(Clock::system().uuid()),
         digest: Digest(random()),
@@ -37,8 +38,14 @@ fn issue() -> IssuePersonal {
     }
 }
 
+/// The first rotation of a token.
+fn rotate(id: TokenId, overlap: Overlap) -> Rotate {
+    let (digest, hint) = (Digest(random()), String::new());
+    Rotate { id, generation: 1, if_match: None, digest, hint, expires_at: None, overlap }
+}
+
 /// The owner, signed in.
-async fn owner(service: &Service) -> Actor {
+pub(crate) async fn owner(service: &Service) -> Actor {
     let (id, user) = (SessionId(Clock::system().uuid()), service.made.owner.id);
     let sql = "SELECT password_set FROM users WHERE id = $1";
     let password_set: i64 =
@@ -63,12 +70,13 @@ async fn at_once(service: &Service, commands: Vec<(Actor, Action)>) -> Vec<Outco
     join_all(commands.map(|command| service.app().writer.write(command, None))).await
 }
 
-async fn write(service: &Service, actor: &Actor, action: Action) -> Outcome {
+/// Hands one command to the writer.
+pub(crate) async fn write(service: &Service, actor: &Actor, action: Action) -> Outcome {
     service.app().writer.write(command(service, actor, action), None).await
 }
 
 /// Holds the append lock, so that the writer waits and its queue fills.
-async fn hold_the_order(service: &Service) -> PgConnection {
+pub(crate) async fn hold_the_order(service: &Service) -> PgConnection {
     let mut connection = service.database.options.connect().await.unwrap();
     sqlx::query("BEGIN").execute(&mut connection).await.unwrap();
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(APPEND_LOCK).execute(&mut connection).await.unwrap();
@@ -114,15 +122,7 @@ async fn nothing_happens_that_a_token_asked_for_before_it_was_revoked_in_the_que
     }
     let Actor::Session { user_id, .. } = owner else { unreachable!() };
     let thief = Actor::Token { token_id: stolen.id, generation: 1, user_id };
-    let rotate = Rotate {
-        id: stolen.id,
-        generation: 1,
-        if_match: None,
-        digest: Digest(random()),
-        hint: String::new(),
-        expires_at: None,
-        overlap: Overlap::UntilUsed,
-    };
+    let rotate = rotate(stolen.id, Overlap::UntilUsed);
     let rename =
         ChangeToken { id: other.id, if_match: None, note: Some(None), scopes: None, expires_at: None };
     let asked = [
@@ -154,6 +154,45 @@ async fn nothing_happens_that_a_token_asked_for_before_it_was_revoked_in_the_que
     }
     assert_eq!(service.events("token.issued").await, before);
     held.close().await.unwrap();
+    whole(&service).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_all_by_a_token_that_is_being_rotated_ends_both_of_its_plaintexts_or_is_refused() {
+    let service = Service::start().await;
+    let owner = owner(&service).await;
+    let Actor::Session { user_id, .. } = owner else { unreachable!() };
+    for round in 0..rounds(100, 2_000) {
+        let token = issue();
+        write(&service, &owner, Action::IssuePersonal(token.clone())).await.unwrap();
+        let itself = Actor::Token { token_id: token.id, generation: 1, user_id };
+        let overlap = [Overlap::UntilUsed, Overlap::Seconds(60), Overlap::Seconds(0)][round % 3];
+        let (rotate, all) = (rotate(token.id, overlap), Action::RevokeAll { reason: None, sessions: false });
+        let (old, new) = (token.digest, rotate.digest);
+        let rotated = write(&service, &itself, Action::Rotate(rotate));
+        let ended = write(&service, &itself, all.clone());
+        // Neither is always the first to come.
+        let (rotated, ended) = if round % 2 == 0 {
+            tokio::join!(rotated, ended)
+        } else {
+            let (ended, rotated) = tokio::join!(ended, rotated);
+            (rotated, ended)
+        };
+        let now = service.app().clock.now();
+        let works = |digest| service.app().index.find(digest, now).is_some_and(|found| found.works);
+        match (&rotated, &ended) {
+            // Whichever was first: a rotation that kept the old plaintext let it end everything, the new one included.
+            (_, Ok(_)) => assert!(!works(&old) && !works(&new), "{overlap:?}: {rotated:?}"),
+            // The old plaintext was over by then.
+            (Ok(_), Err(WriteError::Refused(_))) => {
+                assert_eq!(overlap, Overlap::Seconds(0));
+                assert!(!works(&old) && works(&new));
+            }
+            other => panic!("{other:?}"),
+        }
+        write(&service, &owner, all).await.unwrap();
+    }
     whole(&service).await;
     service.stop().await;
 }

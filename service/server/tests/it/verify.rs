@@ -1,5 +1,6 @@
 //! `verify` and `replay`: what is whole is found whole, and every planted corruption is named.
 
+mod beside;
 mod corruptions;
 mod replays;
 

@@ -1,0 +1,96 @@
+//! A transaction of somebody else's, open for long in the same cluster: nothing that was updated or deleted since it
+//! began can be cleared away, and no write, no reader of the log and no revocation is slower for it.
+
+use crate::queue::{issue, owner, write};
+use crate::support::people::{command, commit};
+use crate::support::{Service, rounds};
+use crate::whole::whole;
+use counterfoil_domain::actor::Actor;
+use counterfoil_domain::command::Action;
+use futures_util::future::join_all;
+use serde_json::json;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use std::time::{Duration, Instant};
+
+/// Writes at a time: few, so that there are many commits. All are one user's, so that they keep to the same rows.
+const AT_ONCE: usize = 4;
+
+/// A transaction that has seen everything, and has a number of its own.
+async fn transaction(service: &Service, database: &str) -> PgConnection {
+    let cluster = service.database.private.as_ref().unwrap();
+    let mut connection = cluster.superuser(database).connect().await.unwrap();
+    for sql in [
+        "BEGIN ISOLATION LEVEL REPEATABLE READ",
+        "SELECT count(*) FROM pg_class",
+        "SELECT pg_current_xact_id()",
+    ] {
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
+    }
+    connection
+}
+
+/// Issues tokens and ends them again; how long each round of both took, at the median.
+async fn issues_and_ends(service: &Service, owner: &Actor, writes: usize) -> Duration {
+    let mut took = Vec::new();
+    for _ in 0..writes / 2 / AT_ONCE {
+        let began = Instant::now();
+        let tokens: Vec<_> = (0..AT_ONCE).map(|_| issue()).collect();
+        let issued = tokens.iter().map(|token| write(service, owner, Action::IssuePersonal(token.clone())));
+        assert!(join_all(issued).await.iter().all(Result::is_ok));
+        let ended =
+            tokens.iter().map(|token| write(service, owner, Action::Revoke { id: token.id, reason: None }));
+        assert!(join_all(ended).await.iter().all(Result::is_ok));
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    took[took.len() / 2]
+}
+
+/// How long it takes until a revocation that another process committed is known here.
+async fn lag(service: &Service, owner: &Actor) -> Duration {
+    let token = service.issue(json!({})).await;
+    let (id, plaintext) =
+        (token["id"].as_str().unwrap().parse().unwrap(), token["plaintext"].as_str().unwrap());
+    let revoke = command(service, owner, Action::Revoke { id, reason: None });
+    commit(service, &[revoke]).await.remove(0).unwrap();
+    let since = Instant::now();
+    while service.introspect(plaintext).await["active"] == true {
+        assert!(since.elapsed() < Duration::from_secs(20), "it stays active");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    since.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_transaction_that_stays_open_holds_nothing_up() {
+    let service = Service::start().await;
+    let owner = owner(&service).await;
+    let tenth = rounds(500, 10_000);
+    // What is cached is so before anything is measured.
+    issues_and_ends(&service, &owner, tenth).await;
+    let mut foreign = [transaction(&service, "counterfoil").await, transaction(&service, "postgres").await];
+    let first = issues_and_ends(&service, &owner, tenth).await;
+    for _ in 1..9 {
+        issues_and_ends(&service, &owner, tenth).await;
+    }
+    let last = issues_and_ends(&service, &owner, tenth).await;
+    // Other tests keep the machine busy meanwhile.
+    assert!(last < first * 3 + Duration::from_millis(50), "{first:?} at first, {last:?} at last");
+    // A proof of freshness every quarter of a second is what follows the log.
+    let lag = lag(&service, &owner).await;
+    assert!(lag < Duration::from_secs(2), "{lag:?}");
+    let token = service.issue(json!({})).await;
+    let path = format!("/v1/user/tokens/{}", token["id"].as_str().unwrap());
+    let ended = service.call(reqwest::Method::DELETE, &path, &service.made.owner.token, None).await;
+    assert_eq!(ended.0, reqwest::StatusCode::NO_CONTENT);
+    assert_eq!(service.introspect(token["plaintext"].as_str().unwrap()).await["active"], false);
+    for transaction in &mut foreign {
+        // It was there all the while: what it saw at first is what it sees now.
+        sqlx::query("COMMIT").execute(transaction).await.unwrap();
+    }
+    for transaction in foreign {
+        transaction.close().await.unwrap();
+    }
+    whole(&service).await;
+    service.stop().await;
+}
