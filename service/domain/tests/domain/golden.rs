@@ -107,7 +107,7 @@ fn golden(name: &str, version: u32) -> Option<String> {
 }
 
 /// The golden files whose names end so, with their text.
-fn files(extension: &str) -> Vec<(String, String)> {
+pub(crate) fn files(extension: &str) -> Vec<(String, String)> {
     let files = std::fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path());
     let files = files.filter(|path| path.extension().is_some_and(|has| has == extension));
     files

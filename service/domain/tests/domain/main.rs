@@ -12,6 +12,7 @@ mod golden;
 mod history;
 mod issue;
 mod model;
+mod parsers;
 mod people;
 mod random_histories;
 mod random_steps;

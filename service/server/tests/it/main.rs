@@ -24,6 +24,7 @@ mod oauth;
 mod operations;
 mod operator;
 mod outage;
+mod parsers;
 mod people;
 mod private_postgres;
 mod queue;
