@@ -4,7 +4,7 @@
 use crate::Result;
 use counterfoil::clock::{Clock, random};
 use counterfoil::event_log::batch::{self, Input};
-use counterfoil::event_log::session::Steady;
+use counterfoil::event_log::clocks::Steady;
 use counterfoil::postgres::connect::Database;
 use counterfoil::postgres::settings::for_writer;
 use counterfoil_domain::actor::Actor;

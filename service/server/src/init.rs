@@ -2,8 +2,8 @@
 
 use crate::clock::{Clock, random};
 use crate::event_log::batch::{self, Input, Refused};
+use crate::event_log::clocks::Steady;
 use crate::event_log::failure::BatchError;
-use crate::event_log::session::Steady;
 use crate::passwords::Password;
 use crate::postgres::connect::{Database, DatabaseError};
 use crate::read_model::people;

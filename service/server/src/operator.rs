@@ -12,8 +12,9 @@
 use crate::app::App;
 use crate::clock::Clock;
 use crate::event_log::batch::{self, Input, Refused};
+use crate::event_log::clocks::Steady;
 use crate::event_log::failure::BatchError;
-use crate::event_log::session::{Session, SessionError, Steady};
+use crate::event_log::session::{Session, SessionError};
 use crate::event_log::writer::{Idempotency, WriteError};
 use crate::ops::drain::Stage;
 use crate::ops::recurring::Recurring;

@@ -1,9 +1,9 @@
 //! One batch: one transaction that decides many commands, appends what happens and stores the result.
 
 use super::append::{self, Entry, Head};
+use super::clocks::{Steady, clocks, decided_at};
 use super::failure::BatchError;
-use super::session::Steady;
-use super::steps::{Fault, Faults, Step};
+use super::steps::{Faults, Step, in_time, step};
 use super::{APPEND_LOCK, writer::Idempotency};
 use crate::clock::Clock;
 use crate::read_model::applier::Applier;
@@ -19,11 +19,9 @@ use counterfoil_domain::names::Names;
 use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::state::{self, State};
-use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::Token;
 use sqlx::PgConnection;
 use std::collections::HashMap;
-use std::time::Duration;
 use uuid::Uuid;
 
 /// What the writer hands to a batch.
@@ -128,7 +126,7 @@ async fn attempt(
     input: &Input<'_>,
     applier: Option<&mut Applier>,
 ) -> Result<Committed, BatchError> {
-    step(input, Step::Lock, async {
+    step(input.faults, Step::Lock, async {
         sqlx::query("BEGIN ISOLATION LEVEL READ COMMITTED").execute(&mut *connection).await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(APPEND_LOCK).execute(&mut *connection).await?;
         Ok(())
@@ -142,7 +140,7 @@ async fn attempt(
     let mut names = Names::default();
     input.commands.iter().for_each(|(command, _)| names.add(command));
     let mut state =
-        step(input, Step::Load, load::named(connection, &names, head.seq, clock.latest())).await?;
+        step(input.faults, Step::Load, load::named(connection, &names, head.seq, clock.latest())).await?;
     let known = in_time(beside::idempotency(connection, input.commands)).await?;
     let mut batch = Batch {
         head,
@@ -180,7 +178,7 @@ async fn commit(
     input: &Input<'_>,
     committed: Committed,
 ) -> Result<Committed, BatchError> {
-    let result = step(input, Step::Commit, async {
+    let result = step(input.faults, Step::Commit, async {
         sqlx::query("COMMIT").execute(&mut *connection).await.map_err(LoadError::from)?;
         Ok(())
     })
@@ -189,50 +187,6 @@ async fn commit(
         Ok(()) => Ok(committed),
         Err(BatchError::Lost(source)) => Err(BatchError::Unknown { source, committed: Box::new(committed) }),
         Err(other) => Err(other),
-    }
-}
-
-/// Two clocks agree if they differ by at most this, in microseconds.
-pub(crate) const TOLERANCE: u64 = 2_000_000;
-
-/// The node's clock and the database's, judged.
-pub fn clocks(node: Timestamp, steady: Steady, head: &Head) -> state::Clock {
-    let agree = node.distance(head.now) <= TOLERANCE;
-    let log_is_ahead = head.decided_at > head.now.min(node).plus_seconds(2);
-    state::Clock { database: head.now, node, trusted: agree && steady.is_steady() && !log_is_ahead }
-}
-
-/// The instant that the next event is recorded at. Of clocks that are not trusted, the one that lies least ahead: what
-/// is recorded in the future would keep the log ahead of every clock until then.
-fn decided_at(clock: &state::Clock, steady: Steady, head: &Head) -> Timestamp {
-    let now = if clock.trusted { clock.database } else { steady.not_after(clock.earliest()) };
-    head.decided_at.max(now)
-}
-
-/// Runs a step, or breaks it for a test.
-async fn step<T>(
-    input: &Input<'_>,
-    step: Step,
-    work: impl Future<Output = Result<T, LoadError>>,
-) -> Result<T, BatchError> {
-    let broken =
-        || BatchError::Lost(sqlx::Error::Io(std::io::Error::other(format!("{step:?} was broken by a test"))));
-    let fault = input.faults.and_then(|faults| faults(step));
-    if fault == Some(Fault::Before) {
-        return Err(broken());
-    }
-    let done = in_time(work).await?;
-    if fault == Some(Fault::After) { Err(broken()) } else { Ok(done) }
-}
-
-/// How long one step may take. A connection that went silent is lost: the server's keepalives end its side, and nothing
-/// else would end ours.
-const STEP: Duration = Duration::from_secs(10);
-
-async fn in_time<T>(work: impl Future<Output = Result<T, LoadError>>) -> Result<T, BatchError> {
-    match tokio::time::timeout(STEP, work).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(BatchError::Lost(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
     }
 }
 
@@ -338,8 +292,10 @@ impl Batch<'_> {
     ) -> Result<(), BatchError> {
         if !self.entries.is_empty() {
             let entries = &self.entries;
-            step(self.input, Step::Events, async { Ok(append::insert(&mut *connection, entries).await?) })
-                .await?;
+            step(self.input.faults, Step::Events, async {
+                Ok(append::insert(&mut *connection, entries).await?)
+            })
+            .await?;
         }
         let from = self.entries.first().map_or(Seq::MAX, |entry| entry.recorded.seq);
         let tokens: Vec<&Token> = sorted(state.tokens.values().filter(|t| t.seq >= from), |t| t.id.0);
@@ -351,7 +307,7 @@ impl Batch<'_> {
             after.add(token);
         }
         let before = &self.before;
-        step(self.input, Step::Entities, async {
+        step(self.input.faults, Step::Entities, async {
             store::organizations(
                 &mut *connection,
                 &sorted(state.organizations.values().filter(|o| o.seq >= from), |o| o.id.0),
@@ -387,7 +343,7 @@ impl Batch<'_> {
             .filter_map(|key| self.known.get_key_value(&key))
             .filter(|(_, r)| r.is_new())
             .collect();
-        step(self.input, Step::Beside, beside::write(connection, writes, &remembered, now)).await
+        step(self.input.faults, Step::Beside, beside::write(connection, writes, &remembered, now)).await
     }
 }
 

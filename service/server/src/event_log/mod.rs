@@ -13,6 +13,7 @@
 
 pub mod append;
 pub mod batch;
+pub mod clocks;
 pub mod failure;
 pub mod feed;
 mod node;

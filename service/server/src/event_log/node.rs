@@ -2,8 +2,9 @@
 //! again and again; while they cannot be, nothing is called active and nothing is written.
 
 use super::append::Head;
-use super::batch::{self, Committed};
-use super::session::{Session, SessionError, Steady, SteadyClock};
+use super::batch::Committed;
+use super::clocks::{Steady, SteadyClock, clocks};
+use super::session::{Session, SessionError};
 use crate::clock::Clock;
 use crate::ops::recurring::Recurring;
 use crate::read_model::applier::Applier;
@@ -111,7 +112,7 @@ impl Node {
         self.proof = Instant::now();
         let error = match self.look().await {
             Ok(head) => {
-                let clocks = batch::clocks(self.clock.now(), steady, &head);
+                let clocks = clocks(self.clock.now(), steady, &head);
                 self.proved(sent, head.seq, clocks.trusted);
                 return Ok(());
             }

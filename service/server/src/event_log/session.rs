@@ -9,10 +9,8 @@ use crate::postgres::settings::for_writer;
 use crate::read_model::applier::{Applier, ApplyError};
 use crate::read_model::freshness::{Doubt, FENCE};
 use counterfoil_domain::ids::Seq;
-use counterfoil_domain::timestamp::Timestamp;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, Row};
-use std::collections::VecDeque;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -210,98 +208,4 @@ const ANSWER: Duration = Duration::from_secs(5);
 async fn in_time<T>(work: impl Future<Output = Result<T, SessionError>>) -> Result<T, SessionError> {
     let answer = tokio::time::timeout(ANSWER, work).await;
     answer.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))?
-}
-
-/// Whether the wall clock has behaved, and where it would be if it had.
-#[derive(Clone, Copy, Debug)]
-pub struct Steady {
-    /// Set where it jumped: the instant by the lowest of what it said within the last minute.
-    jumped: Option<Timestamp>,
-}
-
-impl Steady {
-    /// A clock that was not watched: whoever decides one batch only takes it as it is.
-    pub const UNWATCHED: Self = Self { jumped: None };
-
-    /// Whether the wall clock has kept within two seconds of the time since boot for a minute.
-    pub fn is_steady(self) -> bool {
-        self.jumped.is_none()
-    }
-
-    /// `now`, or what is known to lie before it if the clock has jumped.
-    pub fn not_after(self, now: Timestamp) -> Timestamp {
-        self.jumped.map_or(now, |lowest| lowest.min(now))
-    }
-}
-
-/// Notices a wall clock that jumps: its distance from the time since boot is constant while it behaves.
-#[derive(Default)]
-pub struct SteadyClock {
-    samples: VecDeque<(Duration, i64)>,
-}
-
-impl SteadyClock {
-    /// Takes a sample. It must be asked for often, while nothing is written too: a jump shows only between samples.
-    pub fn check(&mut self, clock: &Clock) -> Steady {
-        let boot = clock.boottime();
-        let offset = clock.now().micros() - boot.as_micros() as i64;
-        while self.samples.front().is_some_and(|(at, _)| *at + Duration::from_secs(60) < boot) {
-            self.samples.pop_front();
-        }
-        // A sample is kept as old as it was last true, so that a jump is remembered for the whole minute.
-        match self.samples.back_mut() {
-            Some((at, last)) if last.abs_diff(offset) <= 100_000 => *at = boot,
-            _ => self.samples.push_back((boot, offset)),
-        }
-        let (low, high) =
-            self.samples.iter().fold((i64::MAX, i64::MIN), |(low, high), (_, o)| (low.min(*o), high.max(*o)));
-        let lowest = Timestamp::from_micros(boot.as_micros() as i64 + low);
-        Steady { jumped: (high - low > 2_000_000).then_some(lowest) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: i64 = 3_600_000_000;
-
-    #[test]
-    fn a_jump_is_remembered_for_a_minute() {
-        for hour in [HOUR, -HOUR, 2_500_000] {
-            let (clock, mut steady) = (Clock::system(), SteadyClock::default());
-            assert!(steady.check(&clock).is_steady());
-            clock.set_offset(hour);
-            assert!(!steady.check(&clock).is_steady());
-            for _ in 0..59 {
-                clock.pass(Duration::from_secs(1));
-                assert!(!steady.check(&clock).is_steady());
-            }
-            clock.pass(Duration::from_secs(2));
-            assert!(steady.check(&clock).is_steady());
-        }
-    }
-
-    #[test]
-    fn what_drifts_or_stands_still_for_long_has_not_jumped() {
-        let (clock, mut steady) = (Clock::system(), SteadyClock::default());
-        for second in 0..600 {
-            clock.set_offset(second * 1_000);
-            clock.pass(Duration::from_secs(1));
-            assert!(steady.check(&clock).is_steady());
-        }
-        clock.pass(Duration::from_secs(7 * 24 * 3600));
-        assert!(steady.check(&clock).is_steady());
-    }
-
-    #[test]
-    fn after_a_jump_the_time_before_it_goes_on() {
-        let (clock, mut steady) = (Clock::system(), SteadyClock::default());
-        steady.check(&clock);
-        clock.set_offset(HOUR);
-        clock.pass(Duration::from_secs(10));
-        let jumped = clock.now();
-        let judged = steady.check(&clock).not_after(jumped);
-        assert!(judged.distance(jumped.plus_seconds(-3600)) < 1_000_000, "{judged}");
-    }
 }

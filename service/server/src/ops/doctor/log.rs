@@ -4,8 +4,7 @@ use super::Patient;
 use super::report::Check;
 use crate::clock::Clock;
 use crate::event_log::append::{self, Head};
-use crate::event_log::batch::{TOLERANCE, clocks};
-use crate::event_log::session::Steady;
+use crate::event_log::clocks::{Steady, TOLERANCE, clocks};
 use counterfoil_domain::timestamp::Timestamp;
 
 fn seconds(micros: u64) -> f64 {

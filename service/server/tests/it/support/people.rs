@@ -3,7 +3,7 @@
 use super::Service;
 use counterfoil::clock::{Clock, random};
 use counterfoil::event_log::batch::{self, Input, Refused, Reply};
-use counterfoil::event_log::session::Steady;
+use counterfoil::event_log::clocks::Steady;
 use counterfoil::passwords::Password;
 use counterfoil::read_model::tables::beside::folded;
 use counterfoil_domain::actor::Actor;

@@ -1,0 +1,120 @@
+//! The clocks, judged: the node's own, PostgreSQL's and the log's. Nothing ends for good, and little is written, by clocks
+//! that contradict each other.
+
+use super::append::Head;
+use crate::clock::Clock;
+use counterfoil_domain::state;
+use counterfoil_domain::timestamp::Timestamp;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Two clocks agree if they differ by at most this, in microseconds.
+pub(crate) const TOLERANCE: u64 = 2_000_000;
+
+/// The node's clock and the database's, judged.
+pub fn clocks(node: Timestamp, steady: Steady, head: &Head) -> state::Clock {
+    let agree = node.distance(head.now) <= TOLERANCE;
+    let log_is_ahead = head.decided_at > head.now.min(node).plus_seconds(2);
+    state::Clock { database: head.now, node, trusted: agree && steady.is_steady() && !log_is_ahead }
+}
+
+/// The instant that the next event is recorded at. Of clocks that are not trusted, the one that lies least ahead: what
+/// is recorded in the future would keep the log ahead of every clock until then.
+pub(super) fn decided_at(clock: &state::Clock, steady: Steady, head: &Head) -> Timestamp {
+    let now = if clock.trusted { clock.database } else { steady.not_after(clock.earliest()) };
+    head.decided_at.max(now)
+}
+
+/// Whether the wall clock has behaved, and where it would be if it had.
+#[derive(Clone, Copy, Debug)]
+pub struct Steady {
+    /// Set where it jumped: the instant by the lowest of what it said within the last minute.
+    jumped: Option<Timestamp>,
+}
+
+impl Steady {
+    /// A clock that was not watched: whoever decides one batch only takes it as it is.
+    pub const UNWATCHED: Self = Self { jumped: None };
+
+    /// Whether the wall clock has kept within two seconds of the time since boot for a minute.
+    pub fn is_steady(self) -> bool {
+        self.jumped.is_none()
+    }
+
+    /// `now`, or what is known to lie before it if the clock has jumped.
+    pub fn not_after(self, now: Timestamp) -> Timestamp {
+        self.jumped.map_or(now, |lowest| lowest.min(now))
+    }
+}
+
+/// Notices a wall clock that jumps: its distance from the time since boot is constant while it behaves.
+#[derive(Default)]
+pub struct SteadyClock {
+    samples: VecDeque<(Duration, i64)>,
+}
+
+impl SteadyClock {
+    /// Takes a sample. It must be asked for often, while nothing is written too: a jump shows only between samples.
+    pub fn check(&mut self, clock: &Clock) -> Steady {
+        let boot = clock.boottime();
+        let offset = clock.now().micros() - boot.as_micros() as i64;
+        while self.samples.front().is_some_and(|(at, _)| *at + Duration::from_secs(60) < boot) {
+            self.samples.pop_front();
+        }
+        // A sample is kept as old as it was last true, so that a jump is remembered for the whole minute.
+        match self.samples.back_mut() {
+            Some((at, last)) if last.abs_diff(offset) <= 100_000 => *at = boot,
+            _ => self.samples.push_back((boot, offset)),
+        }
+        let (low, high) =
+            self.samples.iter().fold((i64::MAX, i64::MIN), |(low, high), (_, o)| (low.min(*o), high.max(*o)));
+        let lowest = Timestamp::from_micros(boot.as_micros() as i64 + low);
+        Steady { jumped: (high - low > 2_000_000).then_some(lowest) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000_000;
+
+    #[test]
+    fn a_jump_is_remembered_for_a_minute() {
+        for hour in [HOUR, -HOUR, 2_500_000] {
+            let (clock, mut steady) = (Clock::system(), SteadyClock::default());
+            assert!(steady.check(&clock).is_steady());
+            clock.set_offset(hour);
+            assert!(!steady.check(&clock).is_steady());
+            for _ in 0..59 {
+                clock.pass(Duration::from_secs(1));
+                assert!(!steady.check(&clock).is_steady());
+            }
+            clock.pass(Duration::from_secs(2));
+            assert!(steady.check(&clock).is_steady());
+        }
+    }
+
+    #[test]
+    fn what_drifts_or_stands_still_for_long_has_not_jumped() {
+        let (clock, mut steady) = (Clock::system(), SteadyClock::default());
+        for second in 0..600 {
+            clock.set_offset(second * 1_000);
+            clock.pass(Duration::from_secs(1));
+            assert!(steady.check(&clock).is_steady());
+        }
+        clock.pass(Duration::from_secs(7 * 24 * 3600));
+        assert!(steady.check(&clock).is_steady());
+    }
+
+    #[test]
+    fn after_a_jump_the_time_before_it_goes_on() {
+        let (clock, mut steady) = (Clock::system(), SteadyClock::default());
+        steady.check(&clock);
+        clock.set_offset(HOUR);
+        clock.pass(Duration::from_secs(10));
+        let jumped = clock.now();
+        let judged = steady.check(&clock).not_after(jumped);
+        assert!(judged.distance(jumped.plus_seconds(-3600)) < 1_000_000, "{judged}");
+    }
+}
