@@ -4,8 +4,12 @@
 //! from that depends on what an operator gives; [`Arrangement`] has the three ways, the one that guards most first.
 //! Roles belong to the whole cluster, so they are made under the lock of `migrate.rs`.
 
+mod make;
+
+pub(super) use make::{grant, hand_over, make};
+
 use super::migrate::MigrateError;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::PgConnection;
 use std::fmt;
 
 /// How the owner and the service are kept apart.
@@ -158,120 +162,6 @@ pub(crate) async fn past_the_grants(
 /// A name as SQL text.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-async fn run(connection: &mut PgConnection, sql: String) -> Result<(), sqlx::Error> {
-    sqlx::query(AssertSqlSafe(sql)).execute(connection).await.map(drop)
-}
-
-/// Makes the roles that are not there, lets them reach the schema, and refuses a service that could edit the log.
-pub(super) async fn make(connection: &mut PgConnection, roles: &Roles) -> Result<(), MigrateError> {
-    let Roles { arrangement, owner, service } = roles;
-    make_role(connection, owner, "NOLOGIN").await?;
-    make_role(connection, service, "LOGIN").await?;
-    join(connection, owner).await?;
-    match arrangement {
-        Arrangement::One => return Ok(()),
-        Arrangement::SetRole => join(connection, service).await?,
-        Arrangement::Apart => {
-            if let Some(past) = past_the_grants(connection, service, owner).await? {
-                return Err(MigrateError::NotHeldBack {
-                    service: service.clone(),
-                    owner: owner.clone(),
-                    past,
-                });
-            }
-        }
-    }
-    let database: String =
-        sqlx::query_scalar("SELECT current_database()").fetch_one(&mut *connection).await?;
-    let database = quoted(&database);
-    for (role, has, grant) in [
-        (
-            owner,
-            "has_database_privilege($1, current_database(), 'CREATE')",
-            format!("CREATE, CONNECT ON DATABASE {database}"),
-        ),
-        (
-            service,
-            "has_database_privilege($1, current_database(), 'CONNECT')",
-            format!("CONNECT ON DATABASE {database}"),
-        ),
-        (owner, "has_schema_privilege($1, 'public', 'CREATE')", "CREATE, USAGE ON SCHEMA public".into()),
-        (service, "has_schema_privilege($1, 'public', 'USAGE')", "USAGE ON SCHEMA public".into()),
-    ] {
-        // Who migrates may hold less than the right to grant it, where an administrator has done so already.
-        let has: bool = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {has}")))
-            .bind(role)
-            .fetch_one(&mut *connection)
-            .await?;
-        if !has {
-            run(connection, format!("GRANT {grant} TO {}", quoted(role))).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn make_role(connection: &mut PgConnection, role: &str, login: &str) -> Result<(), MigrateError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = $1), rolcreaterole OR rolsuper
-        FROM pg_roles WHERE rolname = session_user";
-    let (there, may_make): (bool, bool) = sqlx::query_as(sql).bind(role).fetch_one(&mut *connection).await?;
-    match (there, may_make) {
-        (true, _) => Ok(()),
-        (false, true) => Ok(run(connection, format!("CREATE ROLE {} {login}", quoted(role))).await?),
-        (false, false) => Err(MigrateError::NoRole(role.into())),
-    }
-}
-
-/// Lets the login become a role. Since PostgreSQL 16 membership alone does not say that.
-async fn join(connection: &mut PgConnection, role: &str) -> Result<(), sqlx::Error> {
-    let sql = "SELECT current_setting('server_version_num')::int >= 160000";
-    let by_option: bool = sqlx::query_scalar(sql).fetch_one(&mut *connection).await?;
-    let (right, with) = if by_option { ("SET", " WITH SET TRUE") } else { ("MEMBER", "") };
-    let joined: bool = sqlx::query_scalar("SELECT pg_has_role(session_user, $1::name, $2)")
-        .bind(role)
-        .bind(right)
-        .fetch_one(&mut *connection)
-        .await?;
-    if !joined {
-        run(connection, format!("GRANT {} TO CURRENT_USER{with}", quoted(role))).await?;
-    }
-    Ok(())
-}
-
-/// Gives the owner what the login made while there was one role.
-pub(super) async fn hand_over(connection: &mut PgConnection, owner: &str) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT c.oid::regclass::text FROM pg_class c, pg_class e
-        WHERE e.oid = 'public.events'::regclass AND c.relnamespace = e.relnamespace AND c.relowner = e.relowner
-          AND c.relkind = 'r'",
-    )
-    .fetch_all(&mut *transaction)
-    .await?;
-    let owner = quoted(owner);
-    for table in tables {
-        run(&mut transaction, format!("ALTER TABLE {table} OWNER TO {owner}")).await?;
-    }
-    run(&mut transaction, format!("ALTER FUNCTION public.refuse_to_edit_events() OWNER TO {owner}")).await?;
-    transaction.commit().await
-}
-
-/// What the service may. History stays: no UPDATE and no DELETE on `events`. In one transaction, for a service may be
-/// running, and between the statements it would have too few rights, or too many.
-pub(super) async fn grant(connection: &mut PgConnection, service: &str) -> Result<(), sqlx::Error> {
-    let service = quoted(service);
-    let mut transaction = connection.begin().await?;
-    for sql in [
-        format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {service}"),
-        format!("REVOKE ALL ON events FROM {service}"),
-        format!("GRANT SELECT, INSERT ON events TO {service}"),
-        format!("REVOKE ALL ON _sqlx_migrations FROM {service}"),
-        format!("GRANT SELECT ON _sqlx_migrations TO {service}"),
-    ] {
-        run(&mut transaction, sql).await?;
-    }
-    transaction.commit().await
 }
 
 #[cfg(test)]
