@@ -15,7 +15,7 @@ use unicode_normalization::UnicodeNormalization;
 
 /// Characters of a new password, at least.
 pub const SHORTEST: usize = 8;
-/// Bytes of a password, at most.
+/// Characters of a password, at most.
 pub const LONGEST: usize = 1024;
 /// How many may wait for a place.
 const WAITING: usize = 16;
@@ -35,7 +35,7 @@ impl Password {
         let text = zeroize::Zeroizing::new(text);
         match () {
             () if text.is_empty() => Err("A password is not empty."),
-            () if text.len() > LONGEST => Err("A password has at most 1024 bytes."),
+            () if text.chars().count() > LONGEST => Err("A password has at most 1024 characters."),
             () if text.chars().any(char::is_control) => Err("A password has no control characters."),
             () => Ok(Self(zeroize::Zeroizing::new(text.nfc().collect()))),
         }
@@ -181,6 +181,7 @@ mod tests {
         for bad in ["", "a\0b", "a\nb", &"x".repeat(1025)] {
             assert!(Password::new(bad.into()).is_err(), "{bad:?}");
         }
+        assert!(Password::new("é".repeat(1024)).is_ok());
         assert!(Password::chosen("1234567".into()).is_err());
         assert!(Password::chosen("ééééééé8".into()).is_ok());
     }

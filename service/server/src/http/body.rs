@@ -133,13 +133,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         if !bytes.is_empty()
             && !media_type.is_some_and(|essence| essence == "application/json" || essence.ends_with("+json"))
         {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "media-type",
-                "The body is not JSON",
-                "Send `Content-Type: application/json`.",
-            )
-            .at("Content-Type"));
+            return Err(not_json());
         }
         let value =
             serde_json::from_slice(text).map_err(|error| Problem::malformed("body", explain(&error)))?;
@@ -149,6 +143,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         }
         Ok(Self { value, bytes })
     }
+}
+
+/// 415: a body of another media type.
+pub fn not_json() -> Problem {
+    let detail = "Send `Content-Type: application/json`.";
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "The body is not JSON", detail)
+        .at("Content-Type")
 }
 
 /// What is wrong with a JSON text, and where. serde's own words may repeat what was sent, so they are not used.

@@ -4,6 +4,7 @@
 //! Content-Security-Policy holds a browser to them, and "Try it out" to this host.
 
 use super::document;
+use super::document::names::PageFile;
 use super::document::schemas::OpenApiDocument;
 use super::problem::Problem;
 use axum::body::{Body, Bytes};
@@ -34,6 +35,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The document of this API (OpenAPI 3.1).
+///
+/// It is made from the routes, and is the repository's `api.yaml` as JSON.
 #[utoipa::path(
     get,
     path = "/openapi.json",
@@ -47,6 +50,8 @@ pub async fn openapi() -> Response {
 }
 
 /// A page that shows the document.
+///
+/// It comes from this host alone, and its "Try it out" asks no other.
 #[utoipa::path(
     get,
     path = "/docs",
@@ -70,6 +75,8 @@ pub async fn page() -> Response {
 
 /// A file of the page.
 ///
+/// What is compressed is sent with `Content-Encoding: gzip`.
+///
 /// # Errors
 /// 404 for another.
 #[utoipa::path(
@@ -78,11 +85,9 @@ pub async fn page() -> Response {
     tag = "Document",
     operation_id = "docs_file",
     security(()),
-    params(("file" = String, Path, description = "The file's name.", example = "page.js")),
-    responses(
-        (status = 200, description = "The file.", content((String = "text/javascript"), (String = "text/css"))),
-        (status = 404, description = "The page has no such file."),
-    ),
+    params(("file" = inline(PageFile), Path, description = "The file's name.", example = "page.js")),
+    responses((status = 200, description = "The file.", content((String = "text/javascript"), (String = "text/css")))),
+    extensions(("x-refuses" = json!(["not-found"]))),
 )]
 pub async fn page_file(Path(name): Path<String>) -> Result<Response, Problem> {
     let found = FILES.iter().find(|(known, ..)| *known == name);

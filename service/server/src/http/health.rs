@@ -11,13 +11,16 @@ use http::{HeaderValue, header};
 pub(super) const LIVES: &str = "ok\n";
 
 /// Says that the process lives.
+///
+/// It is answered in any case, while the service starts, is overloaded or lacks its database too: what does not answer has
+/// to be started again.
 #[utoipa::path(
     get,
     path = "/livez",
     tag = "Operations",
     operation_id = "livez",
     security(()),
-    responses((status = 200, description = "It lives.", body = String, content_type = "text/plain")),
+    responses((status = 200, description = "It lives.", body = String, content_type = "text/plain", example = json!("ok\n"))),
 )]
 pub async fn livez() -> &'static str {
     LIVES
@@ -35,7 +38,8 @@ pub async fn livez() -> &'static str {
     tag = "Operations",
     operation_id = "readyz",
     security(()),
-    responses((status = 200, description = "It may.", body = String, content_type = "text/plain")),
+    responses((status = 200, description = "It may.", body = String, content_type = "text/plain", example = json!("ok\n"))),
+    extensions(("x-refuses" = json!(["leaving"]))),
 )]
 pub async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
     match () {

@@ -48,8 +48,9 @@ pub struct RequestId(pub Uuid);
 
 /// The API's listener.
 pub fn api(app: App) -> Router {
-    let (router, _) = routes().split_for_parts();
+    let (router, document) = routes().split_for_parts();
     router
+        .route_layer(middleware::from_fn_with_state(query::queried(&document), query::refuse_unknown))
         .merge(limited(&app))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())

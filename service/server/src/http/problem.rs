@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use counterfoil_domain::refusal::Refusal;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A problem document.
@@ -75,6 +76,17 @@ impl Problem {
     /// 422: it is understood, and not allowed.
     pub fn invalid(field: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is not allowed", detail).at(field)
+    }
+
+    /// 422: an idempotency key that belongs to another request.
+    pub fn key_reused() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency-key-reused",
+            "The idempotency key was used for another request",
+            "Use a new key for a new request.",
+        )
+        .at("Idempotency-Key")
     }
 
     /// 401: no credential, or one that does not count. One answer for every kind of no.
@@ -198,21 +210,45 @@ impl Problem {
         }
     }
 
-    /// The same refusal as an error of RFC 6749 section 5.2.
-    pub fn into_oauth(self) -> Response {
-        let error = match self.status {
+    /// Its type's name, the last part of `type`.
+    pub fn slug(&self) -> &'static str {
+        self.slug
+    }
+
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Its type in words.
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// The error code of RFC 6749 section 5.2 that is nearest to it.
+    pub fn oauth_error(&self) -> &'static str {
+        match self.status {
             StatusCode::UNAUTHORIZED => "invalid_client",
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "temporarily_unavailable",
             StatusCode::INTERNAL_SERVER_ERROR => "server_error",
             _ => "invalid_request",
-        };
-        let document = serde_json::json!({ "error": error, "error_description": self.detail });
+        }
+    }
+
+    /// The same refusal as an error of RFC 6749 section 5.2.
+    pub fn oauth_document(&self) -> Value {
+        json!({ "error": self.oauth_error(), "error_description": self.detail })
+    }
+
+    /// The answer with that document.
+    pub fn into_oauth(self) -> Response {
+        let document = self.oauth_document();
         self.answer("application/json", document.to_string())
     }
 
     /// The refusal as the last message of a connection, where there is no request that it could answer.
     pub fn into_last_message(self) -> Vec<u8> {
-        let (parts, body) = (self.head("application/problem+json"), self.document());
+        let (parts, body) = (self.head("application/problem+json"), self.document().to_string());
         let reason = self.status.canonical_reason().unwrap_or_default();
         let mut message = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16()).into_bytes();
         for (name, value) in &parts {
@@ -227,8 +263,9 @@ impl Problem {
         message
     }
 
-    fn document(&self) -> String {
-        let mut document = serde_json::json!({
+    /// The problem document.
+    pub fn document(&self) -> Value {
+        let mut document = json!({
             "type": format!("/problems/{}", self.slug),
             "title": self.title,
             "status": self.status.as_u16(),
@@ -237,7 +274,7 @@ impl Problem {
         if let Some(field) = &self.field {
             document["field"] = field.clone().into();
         }
-        document.to_string()
+        document
     }
 
     fn head(&self, kind: &'static str) -> HeaderMap {
@@ -330,13 +367,7 @@ impl From<WriteError> for Problem {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Refused(Refused::Refusal(refusal)) => refusal.into(),
-            WriteError::Refused(Refused::KeyReused) => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency-key-reused",
-                "The idempotency key was used for another request",
-                "Use a new key for a new request.",
-            )
-            .at("Idempotency-Key"),
+            WriteError::Refused(Refused::KeyReused) => Self::key_reused(),
             WriteError::NotNow(why) => why.into(),
             WriteError::Internal => Self::internal(),
         }
@@ -346,7 +377,7 @@ impl From<WriteError> for Problem {
 impl IntoResponse for Problem {
     /// A problem document. It keeps the problem with it, for a door that says it otherwise.
     fn into_response(self) -> Response {
-        let document = self.document();
+        let document = self.document().to_string();
         let mut response = self.clone().answer("application/problem+json", document);
         if self.status == StatusCode::UNAUTHORIZED && !self.counted {
             response.extensions_mut().insert(FailedAuthentication);

@@ -1,8 +1,15 @@
 //! The query of a request's target: one way to read it at every list, with one answer to each mistake.
 
 use super::problem::Problem;
-use http::Uri;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
+use std::collections::HashSet;
+use std::sync::Arc;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::path::ParameterIn;
 
 /// The parameters of a request. Each is known and given once: a filter that is not understood must not widen what is
 /// shown.
@@ -52,6 +59,33 @@ fn decoded(text: &str) -> Result<String, Problem> {
     let text = text.replace('+', " ");
     let decoded = percent_decode_str(&text).decode_utf8();
     decoded.map(String::from).map_err(|_| Problem::malformed("query", "It is not UTF-8."))
+}
+
+/// The operations that take parameters at all: those of GET, by their paths.
+pub(super) type Queried = Arc<HashSet<String>>;
+
+/// Finds them in the document: no other method has any.
+pub(super) fn queried(document: &OpenApi) -> Queried {
+    let paths = document.paths.paths.iter().filter(|(_, item)| {
+        let get = item.get.iter().flat_map(|operation| operation.parameters.iter().flatten());
+        get.filter_map(|parameter| match parameter {
+            utoipa::openapi::RefOr::T(parameter) => Some(parameter),
+            utoipa::openapi::RefOr::Ref(_) => None,
+        })
+        .any(|parameter| parameter.parameter_in == ParameterIn::Query)
+    });
+    Arc::new(paths.map(|(path, _)| path.clone()).collect())
+}
+
+/// Refuses parameters where an operation has none: what is not understood must not be taken for understood.
+pub(super) async fn refuse_unknown(State(queried): State<Queried>, request: Request, next: Next) -> Response {
+    let asks = request.uri().query().is_some_and(|query| !query.is_empty());
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if asks && path.starts_with("/v1/") && !(reads && queried.contains(path)) {
+        return Problem::malformed("query", "There are no parameters here.").into_response();
+    }
+    next.run(request).await
 }
 
 #[cfg(test)]

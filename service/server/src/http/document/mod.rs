@@ -4,6 +4,8 @@
 //! bodies, the answers that only it gives. What every door does alike — refusing a credential, limiting, shedding, the
 //! form of a refusal — is said here, by rule, so that a new route has it without a word.
 
+pub mod examples;
+pub mod names;
 pub mod params;
 mod refusals;
 mod rules;
@@ -41,7 +43,7 @@ pub(super) fn base() -> OpenApi {
 
 const DESCRIPTION: &str = "An event-sourced, multi-tenant token service. A refusal is a problem document \
     (RFC 9457), at `/oauth2/` an error of RFC 6749. Every answer names its request by `X-Request-Id`. A plaintext is \
-    shown once, in the answer that makes it. Fields and parameters that are not described here are refused.";
+    shown once, in the answer that makes it. Fields and parameters of `/v1` that are not described here are refused.";
 
 const TAGS: [(&str, &str); 9] = [
     ("Session", "Signing in and out."),
@@ -81,7 +83,8 @@ fn headers() -> impl Iterator<Item = (String, RefOr<utoipa::openapi::header::Hea
     ]
     .into_iter()
     .map(|(name, schema, what)| {
-        let header = HeaderBuilder::new().schema(Some(schema)).description(Some(what)).build();
+        let mut header = HeaderBuilder::new().schema(Some(schema)).description(Some(what)).build();
+        rules::require(&mut header);
         (name.into(), RefOr::T(header))
     })
 }

@@ -1,7 +1,17 @@
-//! What every door may refuse, and in which form.
+//! What doors refuse: by the type of the problem, in the form of the door.
 
 use super::schemas::{OauthErrorDocument, ProblemDocument};
+use crate::event_log::failure::NotNow;
+use crate::http::body::not_json;
+use crate::http::problem::Problem;
+use crate::read_model::freshness::Doubt;
+use counterfoil_domain::refusal::Refusal;
+use http::StatusCode;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::time::Duration;
 use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::Schema;
 use utoipa::openapi::{Ref, RefOr, Response};
@@ -16,25 +26,111 @@ pub(super) enum Form {
     Oauth,
 }
 
-/// A refusal that several doors give: status, name, when.
-const SHARED: [(u16, &str, &str); 12] = [
-    (400, "Malformed", "The request cannot be understood. `field` names what is wrong."),
-    (401, "Unauthenticated", "There is no credential, or one that does not count."),
-    (403, "Forbidden", "The credential lacks a scope, or its user's role does not allow this."),
-    (404, "NotFound", "There is no such thing, or it is not the caller's."),
-    (408, "Timeout", "The body did not come in time."),
-    (413, "TooLarge", "The body is too large."),
-    (415, "MediaType", "The body has another media type than this operation takes."),
-    (422, "Invalid", "The request is understood, and not allowed. `field` names what is wrong."),
-    (429, "TooMany", "There were too many requests, or too many failures to authenticate."),
-    (431, "HeadersTooLarge", "The headers are too many or too large."),
-    (500, "Internal", "The service failed. The failure is logged under the request's id."),
+/// Status, name, when, and the types of the problems.
+type Shared = (u16, &'static str, &'static str, &'static [&'static str]);
+
+/// The refusals that several doors give.
+const SHARED: [Shared; 12] = [
+    (
+        400,
+        "Malformed",
+        "The request cannot be understood. `field` names what is wrong.",
+        &["malformed", "not-http"],
+    ),
+    (401, "Unauthenticated", "There is no credential, or one that does not count.", &["unauthenticated"]),
+    (
+        403,
+        "Forbidden",
+        "The credential lacks a scope, its user's role does not allow this, or a browser sent its cookie for a \
+         foreign page.",
+        &["insufficient-scope", "forbidden", "cross-origin"],
+    ),
+    (404, "NotFound", "There is no such thing, or it is not the caller's.", &["not-found"]),
+    (408, "Timeout", "The body did not come in time.", &["timeout"]),
+    (413, "TooLarge", "The body is too large.", &["too-large"]),
+    (415, "MediaType", "The body has another media type than this operation takes.", &["media-type"]),
+    (
+        422,
+        "Invalid",
+        "The request is understood, and not allowed. `field` names what is wrong.",
+        &["invalid"],
+    ),
+    (
+        429,
+        "TooMany",
+        "There were too many requests, or too many failures to authenticate.",
+        &["too-many-requests"],
+    ),
+    (431, "HeadersTooLarge", "The headers are too many or too large.", &["headers-too-large"]),
+    (500, "Internal", "The service failed. The failure is logged under the request's id.", &["internal"]),
     (
         503,
         "Unavailable",
-        "The service cannot answer now: it starts, stops, is overloaded or lacks its database.",
+        "This cannot be answered now. The type says why, and `Retry-After` when to ask again.",
+        &[
+            "starting",
+            "database-unreachable",
+            "database-recovering",
+            "database-error",
+            "another-serves",
+            "index-behind",
+            "log-replaced",
+            "not-stored",
+            "outcome-unknown",
+            "overloaded",
+            "clocks-disagree",
+        ],
     ),
 ];
+
+/// Every problem that a documented operation may answer, as it is answered.
+fn known() -> Vec<Problem> {
+    let refused = Problem::from;
+    vec![
+        Problem::malformed("limit", "It is 1 to 100."),
+        Problem::framing(StatusCode::BAD_REQUEST),
+        Problem::unauthenticated(),
+        Problem::sign_in_failed(),
+        refused(Refusal::InsufficientScope("write")),
+        refused(Refusal::Forbidden),
+        refused(Refusal::Stronger),
+        refused(Refusal::WrongPassword),
+        Problem::cross_origin(),
+        Problem::token_needed(),
+        Problem::session_needed(),
+        Problem::not_found(),
+        Problem::of_status(StatusCode::REQUEST_TIMEOUT),
+        refused(Refusal::LimitReached { limit: 50 }),
+        refused(Refusal::Ended),
+        refused(Refusal::RotatedMeanwhile),
+        refused(Refusal::ChangedMeanwhile),
+        Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE),
+        not_json(),
+        Problem::invalid("note", "A note has at most 200 characters."),
+        Problem::key_reused(),
+        Problem::too_many(Duration::from_secs(1)),
+        Problem::too_many_failures(60),
+        Problem::framing(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        Problem::internal(),
+        Problem::in_doubt(Doubt::Starting),
+        Problem::in_doubt(Doubt::Unreachable),
+        Problem::in_doubt(Doubt::Recovering),
+        Problem::in_doubt(Doubt::AnotherServes),
+        Problem::in_doubt(Doubt::Behind),
+        Problem::in_doubt(Doubt::AnotherLog),
+        Problem::database_error(),
+        NotNow::NotStored.into(),
+        NotNow::Unknown.into(),
+        Problem::overloaded(),
+        Problem::leaving(),
+        refused(Refusal::ClockUntrusted),
+    ]
+}
+
+/// A type of problem, by its name.
+fn problem<'a>(known: &'a [Problem], slug: &str) -> Option<&'a Problem> {
+    known.iter().find(|problem| problem.slug() == slug)
+}
 
 impl Form {
     /// The form of the refusals of a path.
@@ -42,10 +138,27 @@ impl Form {
         if path.starts_with("/oauth2/") { Self::Oauth } else { Self::Problem }
     }
 
-    /// The reference to a shared refusal.
-    pub(super) fn shared(self, status: u16) -> Option<(String, RefOr<Response>)> {
-        let (_, name, _) = SHARED.iter().find(|(known, _, _)| *known == status)?;
-        Some((status.to_string(), RefOr::Ref(Ref::from_response_name(self.name(name)))))
+    /// The refusals of an operation: of the types that it names itself, and of the statuses that its door has.
+    pub(super) fn refusals(self, own: &[&str], shared: &BTreeSet<u16>) -> Vec<(u16, RefOr<Response>)> {
+        let known = known();
+        let own: Vec<&Problem> = own.iter().filter_map(|slug| problem(&known, slug)).collect();
+        let statuses = own.iter().map(|problem| problem.status().as_u16());
+        let statuses: BTreeSet<u16> = statuses.chain(shared.iter().copied()).collect();
+        let of = |status| {
+            let mut own: Vec<&Problem> =
+                own.iter().filter(|own| own.status().as_u16() == status).copied().collect();
+            // An operation may name what others share by a door.
+            let every = SHARED.iter().find(|(known, _, _, types)| {
+                let named = |slug| own.iter().any(|own| own.slug() == slug);
+                *known == status && (shared.contains(known) || types.iter().all(|slug| named(*slug)))
+            });
+            own.retain(|own| every.is_none_or(|(.., types)| !types.contains(&own.slug())));
+            match every {
+                Some((_, name, ..)) if own.is_empty() => RefOr::Ref(Ref::from_response_name(self.name(name))),
+                every => RefOr::T(self.refusal(&known, status, every, &own)),
+            }
+        };
+        statuses.into_iter().map(|status| (status, of(status))).collect()
     }
 
     fn name(self, name: &str) -> String {
@@ -55,21 +168,43 @@ impl Form {
         }
     }
 
-    /// Gives a refusal its document and headers.
-    pub(super) fn fill(self, status: u16, response: &mut Response) {
+    /// A refusal with an example of each type that it may have.
+    fn refusal(self, known: &[Problem], status: u16, every: Option<&Shared>, own: &[&Problem]) -> Response {
+        let when = every.map(|(_, _, when, _)| (*when).to_string());
+        let titles = own.iter().map(|problem| format!("{} (`{}`).", problem.title(), problem.slug()));
+        let sentences: Vec<String> = when.into_iter().chain(titles).collect();
+        let types = every.into_iter().flat_map(|(.., types)| *types);
+        let problems = types.filter_map(|slug| problem(known, slug)).chain(own.iter().copied());
         let (media_type, schema) = match self {
             Self::Problem => ("application/problem+json", ProblemDocument::name()),
             Self::Oauth => ("application/json", OauthErrorDocument::name()),
         };
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
-        response.content.entry(media_type.into()).or_insert(RefOr::T(content));
+        let examples = problems.map(|problem| {
+            let (name, value) = self.example(problem);
+            (name, ExampleBuilder::new().value(Some(value)).build())
+        });
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name(schema)))
+            .examples_from_iter(examples)
+            .build();
+        let mut response =
+            ResponseBuilder::new().description(sentences.join(" ")).content(media_type, content).build();
         let headers: &[&str] = match status {
             401 => &["WWW-Authenticate"],
             429 | 503 => &["Retry-After"],
             _ => &[],
         };
-        for name in headers {
-            response.headers.entry((*name).into()).or_insert(header(name));
+        for name in headers.iter().chain(&["X-Request-Id"]) {
+            response.headers.insert((*name).into(), header(name));
+        }
+        response
+    }
+
+    /// The name of an example, which is the type of the problem, and the example.
+    fn example(self, problem: &Problem) -> (String, Value) {
+        match self {
+            Self::Problem => (problem.slug().into(), problem.document()),
+            Self::Oauth => (problem.oauth_error().into(), problem.oauth_document()),
         }
     }
 }
@@ -81,12 +216,12 @@ pub(super) fn header(name: &str) -> RefOr<utoipa::openapi::header::Header> {
 
 /// The shared refusals, in both forms.
 pub(super) fn shared() -> impl Iterator<Item = (String, RefOr<Response>)> {
-    [Form::Problem, Form::Oauth].into_iter().flat_map(|form| {
-        SHARED.iter().map(move |(status, name, when)| {
-            let mut response = ResponseBuilder::new().description(*when).build();
-            form.fill(*status, &mut response);
-            response.headers.insert("X-Request-Id".into(), header("X-Request-Id"));
-            (form.name(name), RefOr::T(response))
+    let known = known();
+    [Form::Problem, Form::Oauth].into_iter().flat_map(move |form| {
+        let known = known.clone();
+        SHARED.iter().map(move |shared| {
+            let refusal = form.refusal(&known, shared.0, Some(shared), &[]);
+            (form.name(shared.1), RefOr::T(refusal))
         })
     })
 }

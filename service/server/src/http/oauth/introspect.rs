@@ -23,6 +23,9 @@ pub(crate) struct Answered {
 }
 
 /// Tells a gateway whether a token is active, and what it may do (RFC 7662).
+///
+/// Whatever is not an active token of the gateway's own gets one answer, `{"active":false}`. 503 says that this cannot be
+/// judged now: deny, and ask again. A form has at most 8 KiB and 32 parameters, each given once.
 #[utoipa::path(
     post,
     path = "/oauth2/introspect",

@@ -24,6 +24,8 @@ pub fn more_metadata_paths(issuer: &str) -> Vec<String> {
 }
 
 /// Says where the doors are (RFC 8414).
+///
+/// Every address in it begins with the configured public URL.
 #[utoipa::path(
     get,
     path = AUTHORIZATION_SERVER,
@@ -37,6 +39,8 @@ pub async fn metadata(State(app): State<App>) -> Response {
 }
 
 /// Says the same to clients that look where OpenID's discovery would be.
+///
+/// This is no OpenID provider: the document is that of RFC 8414.
 #[utoipa::path(
     get,
     path = OPENID,

@@ -20,6 +20,9 @@ use http::StatusCode;
 use uuid::Uuid;
 
 /// Ends a token for its holder, who needs nothing but the token, or for a gateway (RFC 7009).
+///
+/// From the answer on, the token is inactive at every gateway. To what is no token, or has ended, the answer is the same. A
+/// form has at most 8 KiB and 32 parameters, each given once.
 #[utoipa::path(
     post,
     path = "/oauth2/revoke",

@@ -135,6 +135,12 @@ impl Problem {
         Self::unavailable(("leaving", "The service is about to stop", detail, 1))
     }
 
+    /// 503: the database answered a read with an error.
+    pub(in crate::http) fn database_error() -> Self {
+        let detail = "The database answered with an error, which is in the service's log. Ask again later.";
+        Self::unavailable(("database-error", "The database could not answer", detail, 5))
+    }
+
     /// 503: only what narrows can be done now.
     pub(super) fn clocks_disagree() -> Self {
         let detail = "The clocks of the service, of its database and of the log disagree, or one has jumped. Until they \
@@ -180,9 +186,7 @@ impl From<LoadError> for Problem {
             }
             LoadError::Database(_) => {
                 read_failed("a read failed", &error);
-                let detail =
-                    "The database answered with an error, which is in the service's log. Ask again later.";
-                Self::unavailable(("database-error", "The database could not answer", detail, 5))
+                Self::database_error()
             }
             LoadError::Unreadable(_) => {
                 read_failed("a row cannot be read", &error);

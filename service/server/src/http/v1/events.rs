@@ -12,6 +12,8 @@ mod stream;
 
 use crate::app::App;
 use crate::http::caller::Caller;
+use crate::http::document::examples;
+use crate::http::document::names::{EventType, EventsUntil};
 use crate::http::document::schemas::FeedPage;
 use crate::http::problem::Problem;
 use crate::http::progress::Progress;
@@ -81,6 +83,10 @@ fn position(text: &str) -> Option<Seq> {
 
 /// The feed, as far as the caller may see it.
 ///
+/// Owners, admins and auditors see every event of the organization and its members'; others see their own. Events come in
+/// the order of the log. A page may be empty and not the last one: `more` says whether to go on, from `next_after`. Each
+/// event is shown as it was written, with its chain value, so that a download proves itself.
+///
 /// # Errors
 /// As [`Problem`] chooses.
 #[utoipa::path(
@@ -90,10 +96,11 @@ fn position(text: &str) -> Option<Seq> {
     operation_id = "list_events",
     security(("bearer" = ["read"]), ("session" = ["read"])),
     params(
-        ("after" = Option<u64>, Query, description = "The position after which to begin; 0 by default."),
-        ("until" = Option<String>, Query, description = "The last position, or a date-time (RFC 3339) before which \
+        ("after" = Option<u64>, Query, maximum = 9223372036854775807u64, description = "The position after which to \
+            begin; 0 by default."),
+        ("until" = inline(Option<EventsUntil>), Query, example = json!("2027-06-01T00:00:00Z"), description = "The last position, or a date-time (RFC 3339) before which \
             the events were decided; by default the head."),
-        ("type" = Option<String>, Query, example = "token.issued", description = "Only events of this type."),
+        ("type" = inline(Option<EventType>), Query, example = "token.issued", description = "Only events of this type."),
         ("subject" = Option<Uuid>, Query, description = "Only events about the thing of this id."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Events on a page, 100 by \
             default; of a stream, all by default."),
@@ -102,7 +109,9 @@ fn position(text: &str) -> Option<Seq> {
         event, and a last one that says where to go on. A stream without the last line was cut. Within a second of the \
         end of its credential, or of the right to read, a stream ends there, or is cut if its client takes nothing.", content(
         (FeedPage = "application/json"),
-        (String = "application/x-ndjson"),
+        (String = "application/x-ndjson", example = json!(examples::stream())),
+    ), links(
+        ("next_page" = (operation_id = "list_events", parameters(("after" = "$response.body#/next_after")))),
     ))),
 )]
 pub async fn list(

@@ -3,11 +3,12 @@
 use super::gateways::{GatewayRecord, as_it_is, gateway_id, own, tag};
 use super::record::{Record, value};
 use super::token_changes::{if_match, nullable};
-use super::tokens::{idempotency, instant, shown};
+use super::tokens::{InstantText, idempotency, shown};
 use crate::app::App;
 use crate::event_log::batch::Outcome;
 use crate::http::body::Json;
 use crate::http::caller::Caller;
+use crate::http::document::names::IntrospectedKind;
 use crate::http::document::params::{Conditional, GatewayPath, Idempotent};
 use crate::http::problem::Problem;
 use crate::read_model::gateways;
@@ -34,10 +35,16 @@ const LONGEST_NAME: usize = 200;
 #[serde(deny_unknown_fields)]
 pub struct Register {
     /// Its name.
-    #[schema(min_length = 1, max_length = 200, example = "edge")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s][^\\u0000-\\u001f\\u007f-\\u009f]*$",
+        example = "edge"
+    )]
     name: String,
     /// The kinds of token that are not inactive to it; absent: `personal` and `caller`.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<IntrospectedKind>>, min_items = 1)]
     kinds: Option<Vec<String>>,
     /// If given, only caller keys of this environment are not inactive to it.
     #[serde(default)]
@@ -45,11 +52,13 @@ pub struct Register {
     environment_id: Option<EnvironmentId>,
     /// From when on its first token is inactive; absent: never.
     #[serde(default)]
-    #[schema(format = DateTime)]
-    expires_at: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<InstantText>,
 }
 
 /// Registers a gateway with its first token.
+///
+/// It authenticates with the `client_id` and the `client_secret` of the answer.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
@@ -65,13 +74,20 @@ pub struct Register {
         (status = 201, description = "It is registered. The secret is not shown again.", body = GatewayRecord, headers(
             ("ETag" = String, description = "The version that `If-Match` takes."),
             ("Location" = String, description = "The gateway's address.")
+        ), links(
+            ("get" = (operation_id = "get_gateway", parameters(("id" = "$response.body#/id")))),
+            ("change" = (operation_id = "change_gateway", parameters(("id" = "$response.body#/id"), ("header.If-Match" = "$response.header.ETag")))),
+            ("tokens" = (operation_id = "list_gateway_tokens", parameters(("id" = "$response.body#/id")))),
+            ("issue" = (operation_id = "issue_gateway_token", parameters(("id" = "$response.body#/id")))),
+            ("revoke" = (operation_id = "revoke_gateway_token", parameters(("id" = "$response.body#/id"), ("token" = "$response.body#/token/id")))),
+            ("remove" = (operation_id = "remove_gateway", parameters(("id" = "$response.body#/id")))),
         )),
         (status = 200, description = "The request was made before, and nothing was done now.", body = GatewayRecord, headers(
             ("ETag" = String, description = "The version that `If-Match` takes."),
             ("Link" = String, description = "Where to issue another token.")
         )),
-        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
     ),
+    extensions(("x-refuses" = json!(["invalid"]))),
 )]
 pub async fn register(
     State(app): State<App>,
@@ -126,9 +142,9 @@ pub async fn register(
 /// A gateway token, ready made, with its plaintext.
 pub(super) fn new_token(
     app: &App,
-    expires_at: Option<String>,
+    expires_at: Option<InstantText>,
 ) -> Result<(NewGatewayToken, Plaintext), Problem> {
-    let expires_at = expires_at.map(|text| instant("expires_at", &text)).transpose()?;
+    let expires_at = expires_at.map(|text| text.instant("expires_at")).transpose()?;
     let (secret, hint) = app.mint(Kind::Gateway);
     let id = TokenId(app.clock.uuid());
     Ok((NewGatewayToken { id, digest: secret.digest(), hint, expires_at }, secret))
@@ -141,10 +157,15 @@ pub(super) fn new_token(
 pub struct Change {
     /// Its new name.
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s][^\\u0000-\\u001f\\u007f-\\u009f]*$"
+    )]
     name: Option<String>,
     /// The new kinds.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<IntrospectedKind>>, min_items = 1)]
     kinds: Option<Vec<String>>,
     /// The environment whose caller keys are all that is not inactive to it; null for none.
     #[serde(default, deserialize_with = "nullable")]
@@ -153,6 +174,8 @@ pub struct Change {
 }
 
 /// Changes a gateway's registration.
+///
+/// What is so already is answered alike, and changes nothing.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
@@ -163,12 +186,11 @@ pub struct Change {
     operation_id = "change_gateway",
     security(("bearer" = ["write"]), ("session" = ["write"])),
     params(GatewayPath, Conditional),
-    request_body = Change,
+    request_body = Option<Change>,
     responses(
         (status = 200, description = "The gateway as it is now.", body = GatewayRecord, headers(("ETag" = String, description = "The version that `If-Match` takes."))),
-        (status = 412, description = "It was changed since the `ETag` of `If-Match`."),
-        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
     ),
+    extensions(("x-refuses" = json!(["invalid"]))),
 )]
 pub async fn change(
     State(app): State<App>,
@@ -192,6 +214,8 @@ pub async fn change(
 }
 
 /// Removes a gateway. Its credentials are refused from then on. Again is fine.
+///
+/// Tokens that were introspected through it go on working.
 ///
 /// # Errors
 /// As [`Problem`] chooses.

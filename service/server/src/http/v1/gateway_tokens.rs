@@ -3,12 +3,13 @@
 use super::gateway_changes::new_token;
 use super::gateways::{gateway_id, own, page_of};
 use super::record::{Record, tag};
-use super::tokens::{idempotency, shown, token_id};
+use super::tokens::{InstantText, idempotency, shown, token_id};
 use crate::app::App;
 use crate::event_log::batch::Outcome;
 use crate::http::body::Json;
 use crate::http::caller::Caller;
 use crate::http::cursor::Belongs;
+use crate::http::document::examples;
 use crate::http::document::params::{GatewayPath, GatewayTokenPath, Idempotent};
 use crate::http::problem::Problem;
 use crate::read_model::gateways;
@@ -24,6 +25,7 @@ use utoipa::ToSchema;
 
 /// A page of a gateway's tokens.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = examples::gateway_token_page)]
 pub struct GatewayTokenPage {
     /// The newest first, ended ones included.
     pub items: Vec<Record>,
@@ -33,6 +35,8 @@ pub struct GatewayTokenPage {
 }
 
 /// Lists a gateway's tokens, the newest first.
+///
+/// Ended ones are listed too. Plaintexts are not shown.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
@@ -45,9 +49,11 @@ pub struct GatewayTokenPage {
     params(
         GatewayPath,
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Things on a page; 50 by default."),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+        ("cursor" = Option<String>, Query, max_length = 64, pattern = "^[A-Za-z0-9_-]+$", description = "The `next_cursor` of the page before."),
     ),
-    responses((status = 200, description = "A page.", body = GatewayTokenPage)),
+    responses((status = 200, description = "A page.", body = GatewayTokenPage, links(
+        ("next_page" = (operation_id = "list_gateway_tokens", parameters(("id" = "$request.path.id"), ("cursor" = "$response.body#/next_cursor")))),
+    ))),
 )]
 pub async fn list(
     State(app): State<App>,
@@ -72,16 +78,18 @@ pub async fn list(
 
 /// A gateway token to issue.
 #[derive(Deserialize, ToSchema)]
-#[schema(as = IssueGatewayToken)]
+#[schema(as = IssueGatewayToken, example = json!({ "expires_at": "2099-12-31T00:00:00Z" }))]
 #[serde(deny_unknown_fields)]
 pub struct Issue {
     /// From when on it is inactive; absent: never.
     #[serde(default)]
-    #[schema(format = DateTime)]
-    expires_at: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<InstantText>,
 }
 
 /// Issues another token for a gateway.
+///
+/// Several work at once, at most 10, so that they can be replaced one after the other.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
@@ -94,13 +102,15 @@ pub struct Issue {
     params(GatewayPath, Idempotent),
     request_body(content = Option<Issue>),
     responses(
-        (status = 201, description = "It is issued. Its plaintext is not shown again.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes."))),
+        (status = 201, description = "It is issued. Its plaintext is not shown again.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes.")), links(
+            ("revoke" = (operation_id = "revoke_gateway_token", parameters(("id" = "$request.path.id"), ("token" = "$response.body#/id")))),
+        )),
         (status = 200, description = "The request was made before, and nothing was done now.", body = Record, headers(
             ("ETag" = String, description = "The version that `If-Match` takes."),
             ("Link" = String, description = "Where to issue another token.")
         )),
-        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
     ),
+    extensions(("x-refuses" = json!(["token-limit", "invalid"]))),
 )]
 pub async fn issue(
     State(app): State<App>,
@@ -136,6 +146,8 @@ pub async fn issue(
 }
 
 /// Revokes one of a gateway's tokens. Again is fine.
+///
+/// From the answer on, the gateway is refused with it.
 ///
 /// # Errors
 /// As [`Problem`] chooses.

@@ -5,6 +5,8 @@ use super::tokens::shown;
 use crate::app::App;
 use crate::http::caller::Caller;
 use crate::http::cursor::Belongs;
+use crate::http::document::examples;
+use crate::http::document::names::TokenKind;
 use crate::http::document::params::GatewayPath;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
@@ -24,16 +26,18 @@ const PAGE: (usize, usize) = (50, 100);
 
 /// A gateway as `/v1` shows it.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Gateway)]
+#[schema(as = Gateway, example = examples::gateway)]
 pub struct GatewayRecord {
     /// Its id.
     #[schema(value_type = Uuid)]
     pub id: GatewayId,
     /// Its OAuth 2.0 client id.
+    #[schema(pattern = "^gw_[0-9a-f]{32}$")]
     pub client_id: String,
     /// Its name.
     pub name: String,
     /// The kinds of token that are not inactive to it.
+    #[schema(value_type = Vec<TokenKind>)]
     pub kinds: Vec<&'static str>,
     /// If set, only caller keys of this environment are not inactive to it.
     #[schema(value_type = Option<Uuid>, required)]
@@ -64,6 +68,7 @@ impl GatewayRecord {
 
 /// A page of gateways.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = examples::gateway_page)]
 pub struct GatewayPage {
     /// The newest first.
     pub items: Vec<GatewayRecord>,
@@ -92,6 +97,8 @@ pub(super) fn gateway_id(text: &str) -> Result<GatewayId, Problem> {
 
 /// Lists the organization's gateways, the newest first.
 ///
+/// Owners, admins and auditors may. Secrets are not shown.
+///
 /// # Errors
 /// As [`Problem`] chooses.
 #[utoipa::path(
@@ -102,9 +109,11 @@ pub(super) fn gateway_id(text: &str) -> Result<GatewayId, Problem> {
     security(("bearer" = ["read"]), ("session" = ["read"])),
     params(
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Things on a page; 50 by default."),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+        ("cursor" = Option<String>, Query, max_length = 64, pattern = "^[A-Za-z0-9_-]+$", description = "The `next_cursor` of the page before."),
     ),
-    responses((status = 200, description = "A page.", body = GatewayPage)),
+    responses((status = 200, description = "A page.", body = GatewayPage, links(
+        ("next_page" = (operation_id = "list_gateways", parameters(("cursor" = "$response.body#/next_cursor")))),
+    ))),
 )]
 pub async fn list(State(app): State<App>, caller: Caller, uri: OriginalUri) -> Result<Response, Problem> {
     caller.may(Permission::ReadGateways)?;
@@ -131,6 +140,8 @@ pub(super) fn page_of<const N: usize>(
 }
 
 /// Gets a gateway.
+///
+/// Owners, admins and auditors may. Its secret is not shown.
 ///
 /// # Errors
 /// As [`Problem`] chooses.

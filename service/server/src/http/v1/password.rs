@@ -23,14 +23,17 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {
     /// The present password.
-    #[schema(format = Password, min_length = 1, max_length = 1024)]
+    #[schema(format = Password, min_length = 1, max_length = 1024, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
     current_password: String,
     /// The new one.
-    #[schema(format = Password, min_length = 8, max_length = 1024)]
+    #[schema(format = Password, min_length = 8, max_length = 1024, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
     new_password: String,
 }
 
 /// Changes the caller's password, and ends the caller's other sessions.
+///
+/// The presented credential goes on working, and so do the caller's tokens. Who guesses at the present password has to
+/// wait, as at signing in.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
@@ -41,11 +44,8 @@ pub struct ChangePassword {
     operation_id = "change_password",
     security(("bearer" = ["write"]), ("session" = ["write"])),
     request_body = ChangePassword,
-    responses(
-        (status = 204, description = "It is changed."),
-        (status = 403, description = "The present password is another one, or the credential lacks a scope."),
-        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
-    ),
+    responses((status = 204, description = "It is changed.")),
+    extensions(("x-refuses" = json!(["wrong-password", "invalid", "too-many-failures"]))),
 )]
 pub async fn change(
     State(app): State<App>,

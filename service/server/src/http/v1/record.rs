@@ -1,5 +1,7 @@
 //! A token's record, as `/v1` shows it. No digest, and a plaintext only in the answer that makes it.
 
+use super::super::document::examples;
+use super::super::document::names::TokenKind;
 use super::super::problem::Problem;
 use crate::app::App;
 use crate::read_model::lists::{self, Listed, Used};
@@ -12,13 +14,13 @@ use uuid::Uuid;
 
 /// A token as `/v1` shows it.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Token)]
+#[schema(as = Token, example = examples::token)]
 pub struct Record {
     /// Its id, which rotation keeps.
     #[schema(value_type = Uuid)]
     pub id: TokenId,
     /// What it is for.
-    #[schema(example = "personal")]
+    #[schema(value_type = TokenKind)]
     pub kind: &'static str,
     /// The holder's own words.
     pub note: Option<String>,
@@ -29,6 +31,7 @@ pub struct Record {
     /// `live`, `disabled`, `expired` or `revoked`, by the clock.
     pub state: StateName,
     /// Which plaintext this is: 1 at issue.
+    #[schema(minimum = 1)]
     pub generation: u32,
     /// When it was issued.
     #[schema(value_type = String, format = DateTime)]
@@ -87,6 +90,7 @@ impl From<State> for StateName {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UsedBy {
     /// Its client id.
+    #[schema(pattern = "^gw_[0-9a-f]{32}$")]
     pub client_id: String,
     /// Its name; null once that was erased.
     pub name: Option<String>,

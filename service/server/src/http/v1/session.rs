@@ -11,6 +11,7 @@ use crate::http::caller::{Caller, Credential};
 use crate::http::cookies::{
     SESSION_PREFIX, SESSION_SECONDS, Stems, no_session_cookie, session_cookie, stems,
 };
+use crate::http::document::examples;
 use crate::http::problem::Problem;
 use crate::ops::rates::ClientAddress;
 use crate::passwords::Password;
@@ -38,10 +39,14 @@ use uuid::Uuid;
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
     /// The e-mail address.
-    #[schema(max_length = 254, example = "owner@example.com")]
+    #[schema(
+        max_length = 254,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+        example = "owner@example.com"
+    )]
     email: String,
     /// The password.
-    #[schema(format = Password, min_length = 1, max_length = 1024)]
+    #[schema(format = Password, min_length = 1, max_length = 1024, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
     password: String,
     /// Where the session acts; absent: the oldest organization in which the user is a member.
     #[serde(default)]
@@ -51,6 +56,7 @@ pub struct SignIn {
 
 /// A session that was opened. Its secret is in the cookie alone.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = examples::signed_in)]
 pub struct SignedIn {
     /// Who signed in.
     pub user: UserRecord,
@@ -73,6 +79,9 @@ struct Door {
 
 /// Signs in.
 ///
+/// The session lives for twelve hours, and its secret is in a cookie that no script can read. An address that is not known
+/// is answered as a password that does not fit; whoever fails too often has to wait.
+///
 /// # Errors
 /// As [`Problem`] chooses. An address that is not known costs as much, and is answered by the same bytes, as a
 /// password that does not fit.
@@ -85,11 +94,8 @@ struct Door {
     request_body = SignIn,
     responses(
         (status = 201, description = "A session is open; its secret is in the cookie alone.", body = SignedIn, headers(("Set-Cookie" = String, description = "The session's cookie."))),
-        (status = 401, description = "No user has this e-mail address with this password."),
-        (status = 403, description = "A browser sent it for a foreign page, or the user is no member anywhere."),
-        (status = 404, description = "The user is no member of the organization."),
-        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
     ),
+    extensions(("x-refuses" = json!(["sign-in-failed", "cross-origin", "forbidden", "not-found", "invalid", "too-many-failures"]))),
 )]
 pub async fn sign_in(
     State(app): State<App>,
@@ -103,7 +109,7 @@ pub async fn sign_in(
         return Err(Problem::cross_origin());
     }
     let SignIn { email, password, organization } = body.value;
-    if email.len() > 254 || email.chars().any(char::is_control) {
+    if email.chars().count() > 254 || email.chars().any(char::is_control) {
         return Err(Problem::invalid("email", "It is an e-mail address such as owner@example.com."));
     }
     let password = Password::new(password).map_err(|what| Problem::invalid("password", what))?;
@@ -196,6 +202,8 @@ async fn open(
 
 /// Signs out: ends the presented session.
 ///
+/// It needs the session's cookie: a token has no session to end.
+///
 /// # Errors
 /// As [`Problem`] chooses.
 #[utoipa::path(
@@ -205,6 +213,7 @@ async fn open(
     operation_id = "sign_out",
     security(("session" = ["write"])),
     responses((status = 204, description = "The session has ended.", headers(("Set-Cookie" = String, description = "Takes the session's cookie away.")))),
+    extensions(("x-refuses" = json!(["session-needed"]))),
 )]
 pub async fn sign_out(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
     let Credential::Session { id, .. } = caller.credential else { return Err(Problem::session_needed()) };
@@ -213,6 +222,8 @@ pub async fn sign_out(State(app): State<App>, caller: Caller) -> Result<Response
 }
 
 /// Ends all of the caller's sessions, the presented one included.
+///
+/// The caller's tokens go on working.
 ///
 /// # Errors
 /// As [`Problem`] chooses.

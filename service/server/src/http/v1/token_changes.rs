@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::event_log::batch::Outcome;
 use crate::http::body::Json;
 use crate::http::caller::{AnyCaller, Caller};
+use crate::http::document::names::{Overlap as OverlapName, Scope};
 use crate::http::document::params::{Conditional, Idempotent, TokenPath};
 use crate::http::problem::Problem;
 use crate::read_model::lists::Listed;
@@ -20,6 +21,7 @@ use counterfoil_domain::token::Kind;
 use counterfoil_domain::token::change::ChangeToken;
 use counterfoil_domain::token::rotate::{Overlap, Rotate};
 use http::{HeaderMap, StatusCode, header};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
@@ -42,11 +44,11 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
 pub struct Change {
     /// The new note; null for none.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>, max_length = 200)]
+    #[schema(value_type = Option<String>, max_length = 200, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
     note: Option<Option<String>>,
     /// The scopes that are left.
     #[serde(default, deserialize_with = "present")]
-    #[schema(nullable = false)]
+    #[schema(value_type = Vec<Scope>, required = false, min_items = 1, max_items = 32)]
     scopes: Option<Vec<String>>,
     /// An earlier expiry.
     #[serde(default, deserialize_with = "nullable")]
@@ -75,6 +77,8 @@ pub(super) fn if_match(headers: &HeaderMap) -> Option<Seq> {
 
 /// Renames or narrows a token.
 ///
+/// Scopes and expiry can be narrowed and nothing else. What is so already is answered alike, and changes nothing.
+///
 /// # Errors
 /// As [`Problem`] chooses.
 #[utoipa::path(
@@ -84,13 +88,11 @@ pub(super) fn if_match(headers: &HeaderMap) -> Option<Seq> {
     operation_id = "change_token",
     security(("bearer" = ["write"]), ("session" = ["write"])),
     params(TokenPath, Conditional),
-    request_body = Change,
+    request_body = Option<Change>,
     responses(
         (status = 200, description = "The token as it is now.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes."))),
-        (status = 409, description = "The token has ended."),
-        (status = 412, description = "It was changed since the `ETag` of `If-Match`."),
-        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
     ),
+    extensions(("x-refuses" = json!(["token-ended", "invalid"]))),
 )]
 pub async fn change(
     State(app): State<App>,
@@ -121,6 +123,7 @@ async fn as_it_is(app: &App, caller: &Caller, id: TokenId) -> Result<Response, P
 
 /// A reason, or none.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "reason": "key_leaked" }))]
 #[serde(deny_unknown_fields)]
 pub struct WithReason {
     /// Why.
@@ -131,7 +134,7 @@ pub struct WithReason {
 
 /// Ends a token for good. Again is fine.
 ///
-/// A token may end itself whatever its scopes.
+/// From the answer on it is refused at every door. A token may end itself whatever its scopes. The reason stays in the log.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
@@ -143,7 +146,12 @@ pub struct WithReason {
     security(("bearer" = ["write"]), ("session" = ["write"])),
     params(TokenPath),
     request_body(content = Option<WithReason>),
-    responses((status = 204, description = "It is revoked."), (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong.")),
+    responses((status = 204, description = "It is revoked.", links(
+        ("get" = (operation_id = "get_token", parameters(("id" = "$request.path.id")))),
+        ("enable" = (operation_id = "enable_token", parameters(("id" = "$request.path.id")))),
+        ("rotate" = (operation_id = "rotate_token", parameters(("id" = "$request.path.id")))),
+    ))),
+    extensions(("x-refuses" = json!(["invalid"]))),
 )]
 pub async fn revoke(
     State(app): State<App>,
@@ -158,6 +166,8 @@ pub async fn revoke(
 
 /// Switches a token off, to be switched on again.
 ///
+/// While it is off, introspection calls it inactive. An earlier plaintext that still worked ends for good.
+///
 /// # Errors
 /// As [`Problem`] chooses.
 #[utoipa::path(
@@ -170,9 +180,8 @@ pub async fn revoke(
     request_body(content = Option<WithReason>),
     responses(
         (status = 200, description = "The token as it is now.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes."))),
-        (status = 409, description = "The token has ended."),
-        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
     ),
+    extensions(("x-refuses" = json!(["token-ended", "invalid"]))),
 )]
 pub async fn disable(
     State(app): State<App>,
@@ -188,10 +197,13 @@ pub async fn disable(
 
 /// A body without fields.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({}))]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
 /// Switches a token on again.
+///
+/// The plaintext of before works again. What has ended stays ended.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
@@ -205,8 +217,8 @@ pub struct Nothing {}
     request_body(content = Option<Nothing>),
     responses(
         (status = 200, description = "The token as it is now.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes."))),
-        (status = 409, description = "The token has ended."),
     ),
+    extensions(("x-refuses" = json!(["token-ended"]))),
 )]
 pub async fn enable(
     State(app): State<App>,
@@ -230,32 +242,41 @@ pub struct RotateBody {
     expires_at: Option<Option<InstantText>>,
     /// How long the earlier plaintext goes on working; absent: until the new one is used.
     #[serde(default)]
+    #[schema(value_type = Option<OverlapName>)]
     overlap: Option<OverlapBody>,
 }
 
-/// `"until_used"`, or seconds.
-#[derive(Deserialize, ToSchema)]
-#[schema(as = Overlap)]
+/// `"until_used"`, or seconds. What is neither gets a refusal that names the field.
+#[derive(Deserialize)]
 #[serde(untagged)]
 pub enum OverlapBody {
-    /// Seconds: 0 to 2592000.
-    Seconds(i64),
+    /// Seconds. A JSON number of 3600.0 is the integer 3600.
+    Seconds(serde_json::Number),
     /// `until_used`.
     Word(String),
+    /// A list or worse.
+    Other(IgnoredAny),
 }
 
 impl OverlapBody {
     fn checked(self) -> Result<Overlap, Problem> {
-        let wrong = || Problem::invalid("overlap", "It is \"until_used\", or 0 to 2592000 seconds.");
-        match self {
-            Self::Word(word) if word == "until_used" => Ok(Overlap::UntilUsed),
-            Self::Word(_) => Err(wrong()),
-            Self::Seconds(seconds) => u32::try_from(seconds).map(Overlap::Seconds).map_err(|_| wrong()),
-        }
+        let whole = |number: f64| (0.0..=f64::from(u32::MAX)).contains(&number) && number.fract() == 0.0;
+        let seconds = match self {
+            Self::Word(word) if word == "until_used" => return Ok(Overlap::UntilUsed),
+            Self::Seconds(number) => {
+                number.as_f64().filter(|number| whole(*number)).map(|number| number as u32)
+            }
+            Self::Word(_) | Self::Other(_) => None,
+        };
+        seconds
+            .map(Overlap::Seconds)
+            .ok_or_else(|| Problem::invalid("overlap", "It is \"until_used\", or 0 to 2592000 seconds."))
     }
 }
 
 /// Gives one of the caller's tokens another plaintext.
+///
+/// Id, note, scopes and owner stay. Of two rotations at once, one is refused. A disabled token stays disabled.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
@@ -270,12 +291,14 @@ impl OverlapBody {
     responses(
         (status = 200, description = "The token with its new plaintext, which is not shown again.", body = Record, headers(
             ("ETag" = String, description = "The version that `If-Match` takes."),
-            ("Link" = Option<String>, description = "To a repeated request: how to get another plaintext.")
+            ("Link" = String, description = "To a repeated request: how to get another plaintext.")
+        ), links(
+            ("get" = (operation_id = "get_token", parameters(("id" = "$response.body#/id")))),
+            ("revoke" = (operation_id = "revoke_token", parameters(("id" = "$response.body#/id")))),
+            ("introspect" = (operation_id = "introspect", request_body = json!({ "token": "$response.body#/plaintext" }))),
         )),
-        (status = 409, description = "The token has ended, or was rotated meanwhile."),
-        (status = 412, description = "It was changed since the `ETag` of `If-Match`."),
-        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
     ),
+    extensions(("x-refuses" = json!(["token-ended", "rotated-meanwhile", "stronger-than-caller", "invalid"]))),
 )]
 pub async fn rotate(
     State(app): State<App>,
@@ -291,6 +314,9 @@ pub async fn rotate(
 
 /// Gives the presented token another plaintext.
 ///
+/// It needs `write`, so that a token that leaked and may only read cannot prolong itself. Otherwise it is as the rotation
+/// of any token.
+///
 /// # Errors
 /// As [`Problem`] chooses.
 #[utoipa::path(
@@ -304,12 +330,10 @@ pub async fn rotate(
     responses(
         (status = 200, description = "The token with its new plaintext, which is not shown again.", body = Record, headers(
             ("ETag" = String, description = "The version that `If-Match` takes."),
-            ("Link" = Option<String>, description = "To a repeated request: how to get another plaintext.")
+            ("Link" = String, description = "To a repeated request: how to get another plaintext.")
         )),
-        (status = 409, description = "The token has ended, or was rotated meanwhile."),
-        (status = 412, description = "It was changed since the `ETag` of `If-Match`."),
-        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
     ),
+    extensions(("x-refuses" = json!(["token-ended", "rotated-meanwhile", "token-needed", "invalid"]))),
 )]
 pub async fn rotate_itself(
     State(app): State<App>,
@@ -324,6 +348,8 @@ pub async fn rotate_itself(
 
 /// The presented token about itself.
 ///
+/// It needs no scope.
+///
 /// # Errors
 /// As [`Problem`] chooses.
 #[utoipa::path(
@@ -333,6 +359,7 @@ pub async fn rotate_itself(
     operation_id = "get_this_token",
     security(("bearer" = [])),
     responses((status = 200, description = "The presented token.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes.")))),
+    extensions(("x-refuses" = json!(["token-needed"]))),
 )]
 pub async fn itself(State(app): State<App>, AnyCaller(caller): AnyCaller) -> Result<Response, Problem> {
     as_it_is(&app, &caller, caller.token()?).await

@@ -17,6 +17,8 @@ use super::tokens::{LONGEST_NOTE, shown};
 use crate::app::App;
 use crate::http::caller::Caller;
 use crate::http::cursor::Belongs;
+use crate::http::document::examples;
+use crate::http::document::names::{SortOrder, TokenSort};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::read_model::lists::{self, Order, Position, Sort};
@@ -35,6 +37,7 @@ const PAGE: (usize, usize) = (50, 100);
 
 /// A page of a user's tokens.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = examples::token_page)]
 pub struct TokenPage {
     /// The tokens, in the order that was asked for.
     pub items: Vec<Record>,
@@ -45,6 +48,9 @@ pub struct TokenPage {
 
 /// Lists the caller's tokens.
 ///
+/// Ended ones are listed too. What never expires comes after all that does, and what was never used before all that was.
+/// Uses are written every few seconds.
+///
 /// # Errors
 /// As [`Problem`] chooses.
 #[utoipa::path(
@@ -54,15 +60,14 @@ pub struct TokenPage {
     operation_id = "list_tokens",
     security(("bearer" = ["read"]), ("session" = ["read"])),
     params(
-        ("state" = Option<String>, Query, description = "`live`, `disabled`, `expired` or `revoked`, or several with \
-            commas between them; by default all."),
-        ("search" = Option<String>, Query, max_length = 200, description = "Text that the note contains. Case and \
-            Unicode's form do not matter; accents do."),
-        ("sort" = Option<String>, Query, pattern = "^(created|expires|last_used)$", description = "`created` (the \
-            default), `expires` or `last_used`."),
-        ("order" = Option<String>, Query, pattern = "^(asc|desc)$", description = "`desc` (the default) or `asc`."),
+        ("state" = Option<String>, Query, pattern = "^(live|disabled|expired|revoked)(,(live|disabled|expired|revoked))*$",
+            example = "live,disabled", description = "States with commas between them; by default all."),
+        ("search" = Option<String>, Query, max_length = 200, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+            example = "ci", description = "Text that the note contains. Case and Unicode's form do not matter; accents do."),
+        ("sort" = inline(Option<TokenSort>), Query, description = "By what; by default `created`."),
+        ("order" = inline(Option<SortOrder>), Query, description = "Which way; by default `desc`."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Tokens on a page; 50 by default."),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before, with the same \
+        ("cursor" = Option<String>, Query, max_length = 64, pattern = "^[A-Za-z0-9_-]+$", description = "The `next_cursor` of the page before, with the same \
             parameters."),
     ),
     responses((status = 200, description = "A page.", body = TokenPage)),

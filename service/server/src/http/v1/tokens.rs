@@ -6,6 +6,7 @@ use crate::event_log::batch::Outcome;
 use crate::event_log::writer::Idempotency;
 use crate::http::body::Json;
 use crate::http::caller::Caller;
+use crate::http::document::names::Scope;
 use crate::http::document::params::{Idempotent, TokenPath};
 use crate::http::document::schemas::RevokedCount;
 use crate::http::problem::Problem;
@@ -37,18 +38,22 @@ pub const LONGEST_NOTE: usize = 200;
 pub struct Issue {
     /// What it is for, in the holder's own words.
     #[serde(default)]
-    #[schema(max_length = 200, example = "ci")]
+    #[schema(max_length = 200, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$", example = "ci")]
     note: Option<String>,
     /// From when on it is inactive; absent: never.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<InstantText>,
-    /// What it may do: `read`, `write` or both; absent: what its maker may.
+    /// What it may do; absent: what its maker may.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<Scope>>, min_items = 1, max_items = 32)]
     scopes: Option<Vec<String>>,
 }
 
 /// Issues a token.
+///
+/// It acts as the caller wherever the caller is a member. A token issues none that is stronger than itself. A user has at
+/// most 50 standing tokens at a time.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
@@ -59,19 +64,28 @@ pub struct Issue {
     operation_id = "issue_token",
     security(("bearer" = ["write"]), ("session" = ["write"])),
     params(Idempotent),
-    request_body = Issue,
+    request_body = Option<Issue>,
     responses(
         (status = 201, description = "It is issued. Its plaintext is not shown again.", body = Record, headers(
             ("ETag" = String, description = "The version that `If-Match` takes."),
             ("Location" = String, description = "The token's address.")
+        ), links(
+            ("get" = (operation_id = "get_token", parameters(("id" = "$response.body#/id")))),
+            ("change" = (operation_id = "change_token", parameters(("id" = "$response.body#/id"), ("header.If-Match" = "$response.header.ETag")))),
+            ("rotate" = (operation_id = "rotate_token", parameters(("id" = "$response.body#/id")))),
+            ("disable" = (operation_id = "disable_token", parameters(("id" = "$response.body#/id")))),
+            ("enable" = (operation_id = "enable_token", parameters(("id" = "$response.body#/id")))),
+            ("revoke" = (operation_id = "revoke_token", parameters(("id" = "$response.body#/id")))),
+            ("introspect" = (operation_id = "introspect", request_body = json!({ "token": "$response.body#/plaintext" }))),
+            ("end" = (operation_id = "revoke", request_body = json!({ "token": "$response.body#/plaintext" }))),
+            ("history" = (operation_id = "list_events", parameters(("subject" = "$response.body#/id")))),
         )),
         (status = 200, description = "The request was made before, and nothing was done now.", body = Record, headers(
             ("ETag" = String, description = "The version that `If-Match` takes."),
             ("Link" = String, description = "How to get another plaintext.")
         )),
-        (status = 409, description = "The limit of live tokens is reached."),
-        (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong."),
     ),
+    extensions(("x-refuses" = json!(["token-limit", "stronger-than-caller", "invalid"]))),
 )]
 pub async fn issue(
     State(app): State<App>,
@@ -137,6 +151,8 @@ pub(super) fn shown(status: StatusCode, document: &impl serde::Serialize, tag: &
 
 /// Gets a token.
 ///
+/// One that has ended is shown too, with its state.
+///
 /// # Errors
 /// As [`Problem`] chooses.
 #[utoipa::path(
@@ -160,7 +176,7 @@ pub async fn get(
 
 /// Why, and what else.
 #[derive(Deserialize, ToSchema)]
-#[schema(as = RevokeAllTokens)]
+#[schema(as = RevokeAllTokens, example = json!({ "reason": "key_leaked", "sessions": true }))]
 #[serde(deny_unknown_fields)]
 pub struct DeleteAll {
     /// Why.
@@ -174,6 +190,8 @@ pub struct DeleteAll {
 
 /// Deletes all of the caller's tokens, the presented one included.
 ///
+/// One event ends them all, at once and for good.
+///
 /// # Errors
 /// As [`Problem`] chooses.
 #[utoipa::path(
@@ -183,7 +201,8 @@ pub struct DeleteAll {
     operation_id = "revoke_all_tokens",
     security(("bearer" = ["write"]), ("session" = ["write"])),
     request_body(content = Option<DeleteAll>),
-    responses((status = 200, description = "They are revoked.", body = RevokedCount), (status = 422, description = "The request is understood, and not allowed. `field` names what is wrong.")),
+    responses((status = 200, description = "They are revoked.", body = RevokedCount)),
+    extensions(("x-refuses" = json!(["invalid"]))),
 )]
 pub async fn delete_all(
     State(app): State<App>,
@@ -257,6 +276,10 @@ pub(super) fn checked_reason(reason: Option<String>) -> Result<Option<Reason>, P
     reason.map(Reason::try_from).transpose().map_err(|what| Problem::invalid("reason", what))
 }
 
+fn is_key(bytes: &[u8]) -> bool {
+    (1..=255).contains(&bytes.len()) && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 /// The `Idempotency-Key` of a request, bound to who asks, what and where. Its value is not kept.
 pub(super) fn idempotency(
     caller: &Caller,
@@ -268,8 +291,11 @@ pub(super) fn idempotency(
     let mut keys = headers.get_all("idempotency-key").iter();
     let key = match (keys.next(), keys.next()) {
         (None, _) => return Ok(None),
-        (Some(key), None) if (1..=255).contains(&key.len()) => key.as_bytes(),
-        _ => return Err(Problem::malformed("Idempotency-Key", "Send it once, with 1 to 255 characters.")),
+        (Some(key), None) if is_key(key.as_bytes()) => key.as_bytes(),
+        _ => {
+            let detail = "Send it once, with 1 to 255 visible ASCII characters.";
+            return Err(Problem::malformed("Idempotency-Key", detail));
+        }
     };
     // By the credential and not its user: two tokens of a user that rotate themselves under one key are two.
     let actor = match &caller.actor {

@@ -3,6 +3,8 @@
 use super::tokens::shown;
 use crate::app::App;
 use crate::http::caller::{Caller, Credential};
+use crate::http::document::examples;
+use crate::http::document::names::CredentialKind;
 use crate::http::problem::Problem;
 use crate::read_model::people;
 use axum::extract::State;
@@ -69,6 +71,7 @@ impl From<Role> for RoleName {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TokenCount {
     /// Issued, not revoked, not expired.
+    #[schema(minimum = 0)]
     pub standing: i64,
     /// The most that may at a time.
     pub limit: usize,
@@ -78,8 +81,8 @@ pub struct TokenCount {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Credential)]
 pub struct CredentialRecord {
-    /// `token` or `session`.
-    #[schema(example = "token")]
+    /// A token or a session.
+    #[schema(value_type = CredentialKind)]
     pub kind: &'static str,
     /// The token's or the session's id.
     pub id: Uuid,
@@ -93,6 +96,7 @@ pub struct CredentialRecord {
 
 /// The answer of `GET /v1/user`.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = examples::who_am_i)]
 pub struct WhoAmI {
     /// The user's id.
     #[schema(value_type = Uuid)]
@@ -111,6 +115,8 @@ pub struct WhoAmI {
 }
 
 /// Says who is asking, by which credential and where.
+///
+/// It also says how many tokens the user may still issue, and in which organizations the credential counts.
 ///
 /// # Errors
 /// As [`Problem`] chooses.

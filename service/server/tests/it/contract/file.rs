@@ -1,7 +1,7 @@
 //! The file, read.
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt;
 
 /// The methods that an operation may have.
@@ -11,6 +11,8 @@ pub(super) const METHODS: [Method; 5] =
 /// The document of the file.
 pub(super) struct File {
     pub(super) document: Value,
+    /// Its components, with whatever they do not name forbidden.
+    components: Value,
     pub(super) operations: Vec<Operation>,
 }
 
@@ -39,7 +41,20 @@ impl File {
                 operations.push(Operation { method, path: path.clone(), said: said.clone() });
             }
         }
-        Self { document, operations }
+        let mut components = document["components"].clone();
+        forbid_the_unnamed(&mut components["schemas"]);
+        // A document of OpenAPI is not described any further.
+        components["schemas"]["OpenApiDocument"]["additionalProperties"] = json!(true);
+        Self { document, components, operations }
+    }
+
+    /// What is wrong with a document, by its schema.
+    pub(super) fn wrong(&self, schema: &Value, document: &Value) -> Vec<String> {
+        let schema = json!({ "components": self.components, "allOf": [schema] });
+        let validator =
+            jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();
+        let errors = validator.iter_errors(document);
+        errors.map(|error| format!("{}: {error}", error.instance_path())).collect()
     }
 
     /// What stands at a reference, or the thing itself.
@@ -105,4 +120,14 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method, self.path)
     }
+}
+
+/// Forbids whatever a schema does not name.
+fn forbid_the_unnamed(schema: &mut Value) {
+    let Value::Object(fields) = schema else { return };
+    if fields.get("properties").is_some_and(Value::is_object) && fields.get("type") == Some(&json!("object"))
+    {
+        fields.insert("additionalProperties".into(), json!(false));
+    }
+    fields.values_mut().for_each(forbid_the_unnamed);
 }

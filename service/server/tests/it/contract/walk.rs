@@ -3,10 +3,9 @@
 use super::file::{File, Operation};
 use crate::support::Service;
 use counterfoil::clock::Clock;
-use jsonschema::Validator;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Who asks.
 pub(super) enum As {
@@ -23,6 +22,18 @@ pub(super) struct Things {
     pub(super) token: String,
     pub(super) gateway: String,
     pub(super) gateway_token: String,
+}
+
+/// The owner's: a token, the gateway and its token.
+pub(super) async fn things(service: &Service, token: &Value) -> Things {
+    let get = async |path: &str| {
+        let (status, page) = service.call(reqwest::Method::GET, path, &service.made.owner.token, None).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        page["items"][0]["id"].as_str().unwrap().to_string()
+    };
+    let gateway = get("/v1/gateways").await;
+    let gateway_token = get(&format!("/v1/gateways/{gateway}/tokens")).await;
+    Things { token: token["id"].as_str().unwrap().into(), gateway, gateway_token }
 }
 
 /// An answer.
@@ -55,6 +66,12 @@ impl Answer {
         document["type"].as_str().unwrap_or_default().into()
     }
 
+    /// The field that a problem document names; empty if it names none.
+    pub(super) fn field(&self) -> String {
+        let document: Value = serde_json::from_slice(&self.bytes).unwrap_or_default();
+        document["field"].as_str().unwrap_or_default().into()
+    }
+
     fn media_type(&self) -> &str {
         self.header("content-type").split(';').next().unwrap()
     }
@@ -65,17 +82,11 @@ pub(super) struct Walk<'a> {
     pub(super) service: &'a Service,
     file: &'a File,
     client: reqwest::Client,
-    /// The file's components, with whatever they do not name forbidden.
-    components: Value,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(service: &'a Service, file: &'a File) -> Self {
-        let mut components = file.document["components"].clone();
-        forbid_the_unnamed(&mut components["schemas"]);
-        // A document of OpenAPI is not described any further.
-        components["schemas"]["OpenApiDocument"]["additionalProperties"] = json!(true);
-        Self { service, file, client: reqwest::Client::new(), components }
+        Self { service, file, client: reqwest::Client::new() }
     }
 
     /// A path with plausible ids in it, which are nobody's.
@@ -99,6 +110,18 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) async fn send(&self, method: Method, path: &str, who: &As, body: Option<&str>) -> Answer {
+        self.send_with(method, path, who, body, None).await
+    }
+
+    /// Sends one header more.
+    pub(super) async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        who: &As,
+        body: Option<&str>,
+        header: Option<(&str, &str)>,
+    ) -> Answer {
         let request = self.client.request(method, format!("{}{path}", self.service.base()));
         let request = match who {
             As::Nobody => request,
@@ -116,6 +139,10 @@ impl<'a> Walk<'a> {
                 let kind = if json { "application/json" } else { "application/x-www-form-urlencoded" };
                 request.header("content-type", kind).body(body.to_string())
             }
+        };
+        let request = match header {
+            Some((name, value)) => request.header(name, value),
+            None => request,
         };
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
@@ -135,24 +162,19 @@ impl<'a> Walk<'a> {
                     content.unwrap_or_else(|| panic!("{operation}: another media type: {answer:?}"));
                 if answer.media_type().ends_with("json") {
                     self.assert_fits(&content["schema"], operation, answer);
+                    assert_names_the_type(content, operation, answer);
                 }
             }
         }
-        for name in said["headers"].as_object().unwrap().keys().filter(|name| *name != "Link") {
+        let headers = said["headers"].as_object().unwrap().iter();
+        for (name, _) in headers.filter(|(_, said)| self.file.resolved(said)["required"] == true) {
             assert!(!answer.header(name).is_empty(), "{operation}: no {name}: {answer:?}");
         }
         self.assert_says_how_to_go_on(answer);
     }
 
     fn assert_fits(&self, schema: &Value, operation: &Operation, answer: &Answer) {
-        let schema = json!({ "components": self.components, "allOf": [schema] });
-        let validator: Validator =
-            jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();
-        let document: Value = serde_json::from_slice(&answer.bytes).unwrap();
-        let wrong: Vec<String> = validator
-            .iter_errors(&document)
-            .map(|error| format!("{}: {error}", error.instance_path()))
-            .collect();
+        let wrong = self.file.wrong(schema, &serde_json::from_slice(&answer.bytes).unwrap());
         assert!(wrong.is_empty(), "{operation}: {wrong:?} in {answer:?}");
     }
 
@@ -175,12 +197,13 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Forbids whatever a schema does not name.
-fn forbid_the_unnamed(schema: &mut Value) {
-    let Value::Object(fields) = schema else { return };
-    if fields.get("properties").is_some_and(Value::is_object) && fields.get("type") == Some(&json!("object"))
-    {
-        fields.insert("additionalProperties".into(), json!(false));
+/// A refusal's type is one of those that the file gives an example of.
+fn assert_names_the_type(content: &Value, operation: &Operation, answer: &Answer) {
+    if answer.status.is_success() {
+        return;
     }
-    fields.values_mut().for_each(forbid_the_unnamed);
+    let document: Value = serde_json::from_slice(&answer.bytes).unwrap();
+    let code = document["error"].as_str().or(document["type"].as_str()).unwrap();
+    let code = code.trim_start_matches("/problems/");
+    assert!(content["examples"][code].is_object(), "{operation}: the file does not name {code}: {answer:?}");
 }
