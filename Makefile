@@ -13,8 +13,8 @@ run:
 
 ## test: every test, on a private PostgreSQL that the tests start and remove themselves
 test:
-	@ops/install postgresql curl
-	cargo test --workspace --no-fail-fast
+	@ops/install postgresql curl schemathesis
+	cargo test --workspace --no-fail-fast -- --include-ignored
 
 ## bench: the benchmark, in about eight minutes after the build; the table is written to load-tests/results
 bench:
@@ -24,5 +24,5 @@ bench:
 
 ## soak: the long runs, with the full counts of every fault and attack; about an hour
 soak:
-	@ops/install postgresql curl
-	COUNTERFOIL_SOAK=1 cargo test --release --workspace --no-fail-fast -- --test-threads=2
+	@ops/install postgresql curl schemathesis
+	COUNTERFOIL_SOAK=1 cargo test --release --workspace --no-fail-fast -- --include-ignored --test-threads=2

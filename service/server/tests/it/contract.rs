@@ -6,6 +6,7 @@ mod file;
 mod meant;
 mod page;
 mod said;
+mod schemathesis;
 mod strangers;
 mod walk;
 
