@@ -26,7 +26,7 @@ pub(super) fn organization() -> Parameter {
 pub struct Idempotent {
     /// A name for this request, kept for a day: sent again, it does nothing again. The answer is then 200, and its
     /// plaintext is `not_repeated`. The same key with another body is refused.
-    #[param(rename = "Idempotency-Key", value_type = String, required = false, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$", example = "0198c9a0-0000-7000-8000-000000000009")]
+    #[param(rename = "Idempotency-Key", value_type = String, required = false, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$")]
     pub key: Option<String>,
 }
 
@@ -36,7 +36,7 @@ pub struct Idempotent {
 pub struct Conditional {
     /// The `ETag` that was read: if the thing was changed since, nothing happens. `*` matches any, and a tag
     /// that is none of ours matches nothing.
-    #[param(rename = "If-Match", value_type = String, required = false, example = "*")]
+    #[param(rename = "If-Match", value_type = String, required = false)]
     pub if_match: Option<String>,
 }
 

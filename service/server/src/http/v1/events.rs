@@ -98,9 +98,9 @@ fn position(text: &str) -> Option<Seq> {
     params(
         ("after" = Option<u64>, Query, maximum = 9223372036854775807u64, description = "The position after which to \
             begin; 0 by default."),
-        ("until" = inline(Option<EventsUntil>), Query, example = json!("2027-06-01T00:00:00Z"), description = "The last position, or a date-time (RFC 3339) before which \
+        ("until" = inline(Option<EventsUntil>), Query, description = "The last position, or a date-time (RFC 3339) before which \
             the events were decided; by default the head."),
-        ("type" = inline(Option<EventType>), Query, example = "token.issued", description = "Only events of this type."),
+        ("type" = inline(Option<EventType>), Query, description = "Only events of this type."),
         ("subject" = Option<Uuid>, Query, description = "Only events about the thing of this id."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Events on a page, 100 by \
             default; of a stream, all by default."),

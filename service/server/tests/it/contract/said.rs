@@ -37,6 +37,8 @@ fn every_parameter_is_described_once_and_bounded() {
         for parameter in parameters(&file, operation) {
             let name = format!("{}.{}", parameter["in"], parameter["name"]).replace('"', "");
             assert!(parameter["description"].is_string(), "{operation}: {name}");
+            // The page fills examples in: what may be left out would be sent, unasked for.
+            assert!(parameter["required"] == true || parameter["example"].is_null(), "{operation}: {name}");
             // A tag that is none of ours matches nothing, whatever it is.
             if name != "header.If-Match" {
                 assert_bounded(&file, &parameter["schema"], &format!("{operation}: {name}"));
