@@ -243,7 +243,7 @@ fn token_issued(state: &mut State, recorded: &Recorded, body: &TokenIssued) -> R
     if !fits {
         return Err(FoldError::Impossible { seq, why: "its owner cannot have a token of its kind" });
     }
-    let before = state.tokens.insert(body.id, issued(recorded, body, slot));
+    let before = state.tokens.insert(body.id, Box::new(issued(recorded, body, slot)));
     new(seq, before, "a token of this id was issued before")
 }
 

@@ -26,8 +26,8 @@ pub struct State {
     pub users: HashMap<UserId, User>,
     /// Resource servers.
     pub gateways: HashMap<GatewayId, Gateway>,
-    /// Tokens, ended ones included.
-    pub tokens: HashMap<TokenId, Token>,
+    /// Tokens, ended ones included. Boxed: there may be millions, and half of a large table is empty.
+    pub tokens: HashMap<TokenId, Box<Token>>,
     /// Sessions that actors of this batch presented. Not folded: a session is no event.
     pub sessions: HashMap<SessionId, Session>,
     /// Whose an e-mail address is, folded, for the addresses that commands name. Not folded from events, which do not

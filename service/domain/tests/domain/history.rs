@@ -225,7 +225,7 @@ impl History {
         let has = |t: &&Token| {
             t.digest == *digest || t.previous.as_ref().is_some_and(|p| p.digest == *digest && p.works(now))
         };
-        self.state.tokens.values().filter(live).find(has).map(|t| t.id)
+        self.state.tokens.values().map(Box::as_ref).filter(live).find(has).map(|t| t.id)
     }
 
     /// The types of the events after a position.

@@ -104,7 +104,7 @@ impl Both {
             By::Holder { token: number, secret } => {
                 let place = self.place(number);
                 let secret = self.secret(place, secret);
-                let owner = self.real.state.tokens.get(&token(base(place))).and_then(token::Token::user);
+                let owner = self.real.state.tokens.get(&token(base(place))).and_then(|token| token.user());
                 let user_id = owner.unwrap_or(user(1));
                 let generation = secret as u32 + 1;
                 (

@@ -153,7 +153,7 @@ async fn attempt(
         input,
     };
     // The claims as they stand before anything is folded, to be deleted for what changes.
-    let held: HashMap<TokenId, Token> = state.tokens.clone();
+    let held: HashMap<TokenId, Box<Token>> = state.tokens.clone();
     batch.expire(&mut state)?;
     let mut replies = Vec::with_capacity(input.commands.len());
     for (command, key) in input.commands {
@@ -207,10 +207,11 @@ struct Pending(Outcome, Answer);
 impl Pending {
     fn resolve(self, state: &State) -> Reply {
         let (token, gateway) = match self.1 {
-            Answer::Token(id) => (state.tokens.get(&id).cloned(), None),
-            Answer::Gateway(gateway, token) => {
-                (token.and_then(|id| state.tokens.get(&id).cloned()), state.gateways.get(&gateway).cloned())
-            }
+            Answer::Token(id) => (state.tokens.get(&id).map(|token| Token::clone(token)), None),
+            Answer::Gateway(gateway, token) => (
+                token.and_then(|id| state.tokens.get(&id).map(|token| Token::clone(token))),
+                state.gateways.get(&gateway).cloned(),
+            ),
             Answer::Done | Answer::Count(_) => (None, None),
         };
         Reply { outcome: self.0, answer: self.1, token, gateway }
@@ -288,7 +289,7 @@ impl Batch<'_> {
         &mut self,
         connection: &mut PgConnection,
         state: &State,
-        held: &HashMap<TokenId, Token>,
+        held: &HashMap<TokenId, Box<Token>>,
     ) -> Result<(), BatchError> {
         if !self.entries.is_empty() {
             let entries = &self.entries;
@@ -298,7 +299,8 @@ impl Batch<'_> {
             .await?;
         }
         let from = self.entries.first().map_or(Seq::MAX, |entry| entry.recorded.seq);
-        let tokens: Vec<&Token> = sorted(state.tokens.values().filter(|t| t.seq >= from), |t| t.id.0);
+        let tokens: Vec<&Token> =
+            sorted(state.tokens.values().map(Box::as_ref).filter(|t| t.seq >= from), |t| t.id.0);
         let mut after = claims::Claims::default();
         for token in &tokens {
             if let Some(old) = held.get(&token.id) {

@@ -36,7 +36,7 @@ pub(crate) async fn whole(service: &Service) -> State {
     expected.values_mut().for_each(|gateway| gateway.standing.clear());
     assert_eq!(gateways.collect::<HashMap<_, _>>(), expected);
     let tokens = select(service, token_row::COLUMNS, "tokens").await;
-    let tokens = tokens.iter().map(|row| token_row::read(row).unwrap()).map(|t| (t.id, t));
+    let tokens = tokens.iter().map(|row| token_row::read(row).unwrap()).map(|t| (t.id, Box::new(t)));
     assert_eq!(tokens.collect::<HashMap<_, _>>(), state.tokens);
     claims(service, &state).await;
     index(service, &state);

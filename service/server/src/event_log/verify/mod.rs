@@ -17,6 +17,7 @@ pub mod walk;
 mod decode;
 mod source;
 mod tables;
+mod tokens;
 
 pub use findings::{Difference, Findings};
 pub use walk::{Extent, Until, Walk};

@@ -44,7 +44,7 @@ pub async fn named(
 }
 
 fn insert_tokens(state: &mut State, tokens: Vec<Token>) {
-    state.tokens.extend(tokens.into_iter().map(|token| (token.id, token)));
+    state.tokens.extend(tokens.into_iter().map(|token| (token.id, Box::new(token))));
 }
 
 /// Tokens by a fixed condition over one array of ids.
@@ -88,7 +88,7 @@ async fn load_gateways(
         {
             gateway.standing.insert(token.id);
         }
-        state.tokens.insert(token.id, token);
+        state.tokens.insert(token.id, Box::new(token));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ pub mod operator_requests;
 pub mod rows;
 pub mod standing;
 pub mod store;
+pub(crate) mod token_copy;
 pub mod token_row;
 
 use counterfoil_domain::timestamp::Timestamp;

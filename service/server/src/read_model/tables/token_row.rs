@@ -53,7 +53,7 @@ pub fn read(row: &PgRow) -> Result<Token, super::LoadError> {
     })
 }
 
-fn bad(what: &str) -> Unreadable {
+pub(super) fn bad(what: &str) -> Unreadable {
     Unreadable { table: "tokens", what: what.into() }
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn value_ref(id: Option<Uuid>, commitment: Option<&[u8]>) -> Result<O
     }
 }
 
-fn how_ended(name: Option<&str>) -> Result<HowEnded, Unreadable> {
+pub(super) fn how_ended(name: Option<&str>) -> Result<HowEnded, Unreadable> {
     match name {
         Some("expired") => Ok(HowEnded::Expired),
         Some("revoked") => Ok(HowEnded::Revoked),
