@@ -12,6 +12,7 @@ use counterfoil::operator;
 use counterfoil::ops::drain::Stage;
 use counterfoil::ops::telemetry::Quiet;
 use counterfoil::postgres::connect::Database;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::error::Error;
 use std::io::{IsTerminal, stderr, stdout};
 use std::net::SocketAddr;
@@ -20,6 +21,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+/// Open files that are no connections of the API's: the database's, the metrics' and those that are refused.
+const OTHER_FILES: u64 = 200;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -40,7 +44,22 @@ async fn listen(field: &str, addr: SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(addr).await.map_err(taken)
 }
 
+/// Allows the process as many open files as the system lets it have: each connection is one, and the usual 1024 are meant
+/// for programs that use select(2).
+fn allow_open_files(config: &Config) {
+    let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    let wanted = config.limits.connections as u64 + OTHER_FILES;
+    if most < wanted {
+        say(&format!(
+            "the system allows {most} open files, and limits.connections needs {wanted}: connections beyond that wait; \
+             raise the hard limit (`ulimit -Hn`, LimitNOFILE) or lower limits.connections"
+        ));
+    }
+}
+
 pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    allow_open_files(config);
     let listener = listen("api.addr", config.api.addr).await?;
     let metrics = match config.metrics.enabled {
         true => Some(listen("metrics.addr", config.metrics.addr).await?),
@@ -48,7 +67,7 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     };
     let (listener, starting) = (Arc::new(listener), Starting::default());
     let mut answering = JoinSet::new();
-    answering.spawn(starting.clone().serve(listener.clone()));
+    answering.spawn(starting.clone().serve(listener.clone(), config.limits.clone()));
     let at = starting.clone();
     let tell = move |sentence: &str| {
         starting.note(sentence);

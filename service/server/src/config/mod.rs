@@ -72,7 +72,7 @@ pub struct Metrics {
 pub struct Limits {
     /// Standing personal tokens per user, 1 to 50. Default 50.
     pub tokens_per_user: usize,
-    /// Connections at a time. Default 10000.
+    /// Connections at a time, and as many streams of HTTP/2 beyond the first of each connection. Default 10000.
     pub connections: usize,
     /// Requests under way at a time; what comes on top is answered 503. Default 2048.
     pub requests: usize,

@@ -1,10 +1,10 @@
 //! Finding out who a request's credential belongs to.
 
-use super::admission::Notes;
 use super::caller::{Caller, Credential};
 use super::cookies::{InCookie, SESSION_PREFIX, Stems, changes, in_cookie, stems};
 use super::credentials::{Presented, presented, token};
 use super::problem::Problem;
+use super::seen::Notes;
 use crate::app::App;
 use crate::ops::metrics::Limited;
 use crate::ops::rates::ClientAddress;

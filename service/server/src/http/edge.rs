@@ -5,18 +5,9 @@
 //! loop goes on, so that it takes the next connection as soon as there is room.
 
 use super::admission::Edge;
-use super::front;
+use super::connection::{self, Answers, Bounds};
 use super::problem::Problem;
-use super::progress::Progress;
-use super::wire::Wire;
 use crate::ops::drain::Stage;
-use axum::body::Body;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +27,8 @@ const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 /// Serves until the service drains, then until every request under way is answered or the time for it is over.
 pub async fn serve(listener: TcpListener, edge: Edge) {
-    let mut connections = JoinSet::new();
-    let refusals = Arc::new(Semaphore::new(REFUSALS));
+    let edge = Arc::new(edge);
+    let mut open = Open::default();
     let mut minute = tokio::time::interval(Duration::from_secs(60));
     let mut upkeep = tokio::time::interval(Duration::from_secs(5));
     let drain = edge.app.drain.clone();
@@ -46,48 +37,81 @@ pub async fn serve(listener: TcpListener, edge: Edge) {
         tokio::time::sleep(edge.drain.notice).await;
     });
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        tokio::select! {
+            accepted = listener.accept() => open.take(accepted, &edge).await,
             () = &mut last_connections => break,
-            _ = minute.tick() => { edge.app.rates.evict(); continue }
-            _ = upkeep.tick() => { edge.app.metrics.upkeep(); continue }
-            _ = connections.join_next(), if !connections.is_empty() => continue,
-        };
-        match accepted {
-            Ok((stream, peer)) => match edge.connections.clone().try_acquire_owned() {
-                Ok(place) => {
-                    let edge = edge.clone();
-                    connections.spawn(async move {
-                        edge.app.metrics.connections.increment(1.0);
-                        connection(stream, peer, &edge).await;
-                        edge.app.metrics.connections.decrement(1.0);
-                        drop(place);
-                    });
-                }
-                Err(_) => {
-                    edge.app.metrics.connections_refused.increment(1);
-                    if let Ok(place) = refusals.clone().try_acquire_owned() {
-                        connections.spawn(async move {
-                            let _ = tokio::time::timeout(REFUSAL_TIME, refuse(stream)).await;
-                            drop(place);
-                        });
-                    }
-                }
-            },
-            // Out of descriptors: the next try would fail at once too.
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+            _ = minute.tick() => edge.app.rates.evict(),
+            _ = upkeep.tick() => edge.app.metrics.upkeep(),
+            () = open.one_ends() => {}
         }
     }
     drop(listener);
     drain.reach(Stage::Draining);
-    let ended = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(edge.drain.timeout, ended).await.is_err() {
-        tracing::warn!("connections were still open at the end of the drain; they are closed");
+    open.end_within(edge.drain.timeout).await;
+}
+
+/// The connections of a listener.
+pub(super) struct Open {
+    connections: JoinSet<()>,
+    refusals: Arc<Semaphore>,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self { connections: JoinSet::new(), refusals: Arc::new(Semaphore::new(REFUSALS)) }
     }
-    connections.shutdown().await;
+}
+
+impl Open {
+    /// Serves a connection that was accepted, if there is a place for it.
+    pub(super) async fn take<A: Answers>(
+        &mut self,
+        accepted: std::io::Result<(TcpStream, SocketAddr)>,
+        answers: &Arc<A>,
+    ) {
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            // Out of descriptors: the next try would fail at once too.
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                return tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let Bounds { connections, metrics, .. } = answers.bounds();
+        if let Ok(place) = connections.clone().try_acquire_owned() {
+            let (answers, gauge) = (answers.clone(), metrics.connections.clone());
+            self.connections.spawn(async move {
+                gauge.increment(1.0);
+                connection::serve(stream, peer.ip(), &answers).await;
+                gauge.decrement(1.0);
+                drop(place);
+            });
+            return;
+        }
+        metrics.connections_refused.increment(1);
+        if let Ok(place) = self.refusals.clone().try_acquire_owned() {
+            self.connections.spawn(async move {
+                let _ = tokio::time::timeout(REFUSAL_TIME, refuse(stream)).await;
+                drop(place);
+            });
+        }
+    }
+
+    /// Waits until one has ended, for ever if there is none.
+    pub(super) async fn one_ends(&mut self) {
+        if self.connections.join_next().await.is_none() {
+            std::future::pending().await
+        }
+    }
+
+    /// Waits until all have ended, and ends them when the time is over.
+    async fn end_within(&mut self, limit: Duration) {
+        let ended = async { while self.connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(limit, ended).await.is_err() {
+            tracing::warn!("connections were still open at the end of the drain; they are closed");
+        }
+        self.connections.shutdown().await;
+    }
 }
 
 /// Tells a client that there are too many, and waits until it has read that.
@@ -97,30 +121,4 @@ async fn refuse(mut stream: TcpStream) -> std::io::Result<()> {
     let mut dropped = [0; 1024];
     while stream.read(&mut dropped).await? > 0 {}
     Ok(())
-}
-
-async fn connection(stream: TcpStream, peer: SocketAddr, edge: &Edge) {
-    let _ = stream.set_nodelay(true);
-    let progress = Arc::new(Progress::default());
-    let wire = Wire::new(stream, progress.clone(), edge.app.metrics.clone(), edge.times);
-    let service = service_fn(|request: Request<Incoming>| {
-        let progress = progress.clone();
-        async move {
-            Ok::<_, Infallible>(if edge.has_front() && front::is_plain(&request) {
-                front::introspect(edge, request, peer.ip(), progress).await
-            } else {
-                edge.answer(request.map(Body::new), peer.ip(), progress).await
-            })
-        }
-    });
-    let mut builder = http1::Builder::new();
-    // Twice the head's bytes, so that most heads that are too large get our own answer. hyper's own bound of 100 header
-    // lines stays: another one would cost each request an allocation.
-    builder.half_close(true).max_buf_size(2 * HEAD_BYTES);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(wire), service));
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = edge.app.drain.reached(Stage::Draining) => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
 }

@@ -5,13 +5,14 @@
 //! route calls; whatever is not plain goes there.
 
 use super::address;
-use super::admission::{Edge, Notes, Seen};
+use super::admission::Edge;
 use super::body;
 use super::oauth::OauthError;
 use super::oauth::form::LIMIT;
 use super::oauth::introspect::{Answered, answer, early, refused};
 use super::problem::{FailedAuthentication, Problem};
 use super::progress::Progress;
+use super::seen::{Notes, Seen};
 use super::tracked::Outgoing;
 use axum::body::Body;
 use axum::response::IntoResponse;
@@ -41,9 +42,9 @@ pub(super) async fn introspect(
     peer: IpAddr,
     progress: Arc<Progress>,
 ) -> Response<Outgoing> {
-    let seen = edge.see(request.method(), request.uri(), peer);
+    let seen = Seen::new(&edge.app.clock, request.method(), request.uri(), peer);
     progress.request(!request.body().is_end_stream());
-    let mut place = match edge.admit(request.uri(), request.headers()) {
+    let mut place = match edge.admit(&request) {
         Ok(place) => place,
         Err(problem) => return finish(edge, &seen, problem.into_response(), progress),
     };
@@ -92,7 +93,7 @@ fn active_or_not(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    edge.name(seen, headers);
+    seen.name(headers);
     edge.introspected(seen);
     response
 }

@@ -4,17 +4,24 @@ use futures_util::task::AtomicWaker;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::Context;
 
-/// No byte of the next request has come.
-pub(super) const IDLE: u8 = 0;
-/// A head is coming.
-pub(super) const HEAD: u8 = 1;
-/// A request is being answered: its own limits hold.
-pub(super) const REQUEST: u8 = 2;
-/// The answer is complete; the next request has not been waited for yet.
-pub(super) const ANSWERED: u8 = 3;
+/// How far the connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// No byte of the next request has come.
+    Idle,
+    /// A head is coming.
+    Head,
+    /// The answer is complete; the next request has not been waited for yet.
+    Answered,
+    /// A request is being answered: its own limits hold.
+    Request,
+    /// The connection speaks HTTP/2: its frames are looked at.
+    Streams,
+}
 
 /// What the requests of a connection tell its bytes. Written by the service that answers them, read by
-/// [`super::wire::Wire`].
+/// [`super::wire::Wire`]. Each request of HTTP/2 has one of its own, of which its stream reads whether it was cut.
 #[derive(Default)]
 pub struct Progress {
     phase: AtomicU8,
@@ -30,7 +37,7 @@ impl Progress {
     /// A request has come; `body` says whether more of it will.
     pub fn request(&self, body: bool) {
         self.body_comes.store(body, Ordering::Relaxed);
-        self.phase.store(REQUEST, Ordering::Relaxed);
+        self.goes_on(Phase::Request);
     }
 
     /// The body of the request is here.
@@ -40,7 +47,7 @@ impl Progress {
 
     /// The answer was handed over whole.
     pub fn answered(&self) {
-        self.phase.store(ANSWERED, Ordering::Relaxed);
+        self.goes_on(Phase::Answered);
     }
 
     /// The answer may not go on. A client that has taken all of it so far notices nothing; one that has not loses its
@@ -57,8 +64,8 @@ impl Progress {
     }
 
     /// The connection has come to another phase.
-    pub(super) fn goes_on(&self, phase: u8) {
-        self.phase.store(phase, Ordering::Relaxed);
+    pub(super) fn goes_on(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     /// There may be more to read, though nobody will.
@@ -72,7 +79,13 @@ impl Progress {
     }
 
     /// Where the connection is.
-    pub(super) fn phase(&self) -> u8 {
-        self.phase.load(Ordering::Relaxed)
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            2 => Phase::Answered,
+            3 => Phase::Request,
+            _ => Phase::Streams,
+        }
     }
 }

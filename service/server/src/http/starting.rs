@@ -1,24 +1,26 @@
 //! Before there is anything to serve: the port answers, so that a supervisor, a balancer and a gateway are told rather
 //! than kept waiting while a database recovers or the index is loaded.
 
+use super::connection::{Answers, Bounds};
+use super::edge::Open;
 use super::problem::Problem;
-use axum::body::Body;
+use super::progress::Progress;
+use super::tracked::Outgoing;
+use super::wire::Times;
+use crate::config::Limits;
+use crate::ops::drain::Drain;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Request, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
-/// Connections at a time. What comes on top waits for its turn.
-const CONNECTIONS: usize = 64;
-/// How long one may take, with its one request.
+/// How long a connection may take over anything. It has one request, and nothing to wait for.
 const TIME: Duration = Duration::from_secs(5);
 
 /// What the start waits for, by words of the sentence that tells people, and what strangers are told of it: such
@@ -53,22 +55,28 @@ impl Starting {
         told.unwrap_or("The service is starting. Ask again in a moment.")
     }
 
-    /// Answers until it is dropped: that the process lives, and that everything else has to wait.
-    pub async fn serve(self, listener: Arc<TcpListener>) {
-        let mut connections = JoinSet::new();
+    /// Answers until it is dropped: that the process lives, and that everything else has to wait. There may be as many
+    /// connections as later, so that those who take their time do not keep out who asks whether it lives.
+    pub async fn serve(self, listener: Arc<TcpListener>, limits: Limits) {
+        let bounds = Bounds {
+            times: Times { head: TIME, idle: TIME, write: TIME, ..Times::default() },
+            connections: Arc::new(Semaphore::new(limits.connections)),
+            streams: Arc::new(Semaphore::new(limits.connections)),
+            drain: Drain::default(),
+            // Nobody reads them.
+            metrics: Arc::default(),
+        };
+        let answering = Arc::new(Answering { starting: self, bounds });
+        let mut open = Open::default();
         loop {
             tokio::select! {
-                accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                    Ok((stream, _)) => drop(connections.spawn(tokio::time::timeout(TIME, connection(stream, self.clone())))),
-                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-                },
-                _ = connections.join_next(), if !connections.is_empty() => {}
+                accepted = listener.accept() => open.take(accepted, &answering).await,
+                () = open.one_ends() => {}
             }
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response {
-        let path = request.uri().path();
+    fn answer(&self, path: &str) -> Response {
         let mut response = match path {
             "/livez" => super::health::LIVES.into_response(),
             _ if path.starts_with("/oauth2/") => Problem::starting(self.detail()).into_oauth(),
@@ -79,14 +87,34 @@ impl Starting {
     }
 }
 
-async fn connection(stream: TcpStream, starting: Starting) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let response: Response<Body> = starting.answer(&request);
-        async { Ok::<_, Infallible>(response) }
-    });
-    let _ = http1::Builder::new()
-        .keep_alive(false)
-        .half_close(true)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+/// What connections work with meanwhile.
+struct Answering {
+    starting: Starting,
+    bounds: Bounds,
+}
+
+impl Answers for Answering {
+    fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        _: IpAddr,
+        progress: Arc<Progress>,
+    ) -> Response<Outgoing> {
+        progress.request(!request.body().is_end_stream());
+        self.starting.answer(request.uri().path()).map(|body| Outgoing::new(body, progress))
+    }
+
+    /// What is answered here costs no more than that there is no place for it.
+    async fn shed(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        progress: Arc<Progress>,
+    ) -> Response<Outgoing> {
+        self.answer(request, peer, progress).await
+    }
 }

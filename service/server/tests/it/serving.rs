@@ -157,3 +157,19 @@ async fn a_database_of_the_operators_is_waited_for_and_used() {
     assert!(!output.status.success() && said.contains("\"nowhere\" does not exist"), "{said}");
     cluster.leave(&|_| {}).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_allows_itself_all_the_open_files_that_it_may_have() {
+    let scratch = Scratch::new();
+    let mut limited = std::process::Command::new("sh");
+    let serve = command(scratch.path(), &["serve"]);
+    limited.args(["-c", "ulimit -Sn 300 && ulimit -Hn 5000 && exec \"$0\" serve"]).arg(serve.get_program());
+    limited.env_clear().envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut program = Program::start(limited);
+    program.until_it_serves().await;
+    let limits = program.system("limits");
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let figures: Vec<_> = files.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(figures, ["5000", "5000"]);
+    assert!(program.said().contains("allows 5000 open files"), "{}", program.said());
+}

@@ -3,6 +3,7 @@
 use super::{Line, lines, padding};
 use crate::support::Service;
 use crate::support::browser::{OWNER, browse, owners_password, signed_in};
+use crate::support::http2::{END_HEADERS, END_STREAM, Frames, frame, head, kind};
 use crate::support::people::person;
 use crate::support::raw::Raw;
 use counterfoil::clock::Clock;
@@ -181,6 +182,26 @@ async fn a_client_that_takes_nothing_is_cut_off_when_its_credential_ends() {
     let answer = stalled.answer().await;
     assert_eq!(answer.status, 200);
     assert!(!answer.body.contains("next_after"), "it was not cut");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http2_its_stream_alone_is_cut_off() {
+    let service = with_many().await;
+    let (plaintext, path) = token(&service).await;
+    // A window for a little (RFC 9113 section 6.9.2).
+    let mut stalled = Frames::to(service.base(), &[(4, 100)]).await;
+    let authorization = format!("Bearer {plaintext}");
+    let more = [("authorization", authorization.as_str()), ("accept", "application/x-ndjson")];
+    stalled.send(&frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/v1/events", &more))).await;
+    assert_eq!(stalled.fate(1).await.unwrap().kind, kind::HEADERS);
+    let owner = &service.made.owner.token;
+    assert_eq!(service.call(Method::DELETE, &path, owner, None).await.0, StatusCode::NO_CONTENT);
+    let ended = Instant::now();
+    assert_eq!(stalled.fate(1).await.unwrap().kind, kind::RST_STREAM);
+    assert!(ended.elapsed() < Duration::from_secs(10));
+    stalled.send(&frame(kind::HEADERS, END_HEADERS | END_STREAM, 3, &head("GET", "/livez", &[]))).await;
+    assert_eq!(stalled.fate(3).await.unwrap().kind, kind::HEADERS);
     service.stop().await;
 }
 

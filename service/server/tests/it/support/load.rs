@@ -65,14 +65,23 @@ impl People {
         self.send(if method == Method::POST { request.json(&json!({})) } else { request }).await
     }
 
-    /// What the gateway is told; none where it is told that nobody knows now.
-    pub(crate) async fn introspect(&self, base: &str, plaintext: &str) -> Option<bool> {
+    /// The gateway's question, and its answer.
+    pub(crate) async fn introspection(
+        &self,
+        base: &str,
+        plaintext: &str,
+    ) -> Result<(StatusCode, Value), reqwest::Error> {
         let (id, secret) = &self.gateway;
         let request = self.client.post(format!("{base}/oauth2/introspect")).basic_auth(id, Some(secret));
         let form = request
             .header("content-type", "application/x-www-form-urlencoded")
             .body(format!("token={plaintext}"));
-        match self.send(form).await {
+        self.send(form).await
+    }
+
+    /// What the gateway is told; none where it is told that nobody knows now.
+    pub(crate) async fn introspect(&self, base: &str, plaintext: &str) -> Option<bool> {
+        match self.introspection(base, plaintext).await {
             Ok((StatusCode::OK, answer)) => answer["active"].as_bool(),
             _ => None,
         }

@@ -3,6 +3,7 @@
 pub(crate) mod browser;
 mod everything;
 pub(crate) mod front;
+pub(crate) mod http2;
 pub(crate) mod load;
 pub(crate) mod people;
 pub(crate) mod program;
@@ -185,6 +186,13 @@ impl Service {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         panic!("the token did not become known");
+    }
+
+    /// Waits until nobody is connected any more, such as whoever asked while it started.
+    pub(crate) async fn until_alone(&self) {
+        while !self.metrics().contains("counterfoil_connections 0\n") {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
     }
 
     /// Where it listens: scheme, host and port.

@@ -167,6 +167,16 @@ impl Program {
         }
     }
 
+    /// What the system says of it: a file of its directory in /proc.
+    pub(crate) fn system(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
+    }
+
+    /// How many files it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
     /// Where it serves: scheme, host and port.
     pub(crate) fn base(&self) -> &str {
         &self.base

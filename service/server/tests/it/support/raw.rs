@@ -76,6 +76,11 @@ impl Raw {
         let _ = self.stream.shutdown().await;
     }
 
+    /// Ends this side of the connection, unless it has ended.
+    pub(crate) async fn try_finish(&mut self) -> std::io::Result<()> {
+        self.stream.shutdown().await
+    }
+
     /// Reads more; false at the end, or if the connection was reset.
     async fn more(&mut self) -> bool {
         let mut buffer = [0; 8192];

@@ -1,71 +1,34 @@
 //! One connection's bytes: what hyper cannot bound or say by itself.
 //!
-//! hyper has one limit for the head of a request and for the wait before it; here the wait may be long and the head
-//! may not. It answers a head that it cannot read with an empty body; here that answer becomes a problem document. And
+//! hyper has one limit for the head of a request and for the wait before it, and none for those of HTTP/2; here the wait
+//! may be long and the head may not. It answers a head that it cannot read with an empty body; here that answer becomes a problem document. And
 //! a connection that is closed while its client still sends would end in a reset, which can overtake the answer; here
 //! what still comes is read and dropped for a moment.
 
+mod frames;
+mod times;
+
+pub use times::Times;
+
 use super::problem::Problem;
-use super::progress::{ANSWERED, HEAD, IDLE, Progress, REQUEST};
+use super::progress::{Phase, Progress};
 use crate::ops::metrics::Metrics;
+use frames::Frames;
 use http::StatusCode;
-use std::future::Future;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use times::Deadline;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until};
-
-/// How long a connection may take over what.
-#[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// From the first byte of a request to the end of its head.
-    pub head: Duration,
-    /// From one request to the next: longer than the gateways in front keep theirs.
-    pub idle: Duration,
-    /// For a client to take some bytes of an answer.
-    pub write: Duration,
-    /// For what a client still sends after the last answer.
-    pub linger: Duration,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        let seconds = Duration::from_secs;
-        Self { head: seconds(5), idle: seconds(75), write: seconds(30), linger: seconds(2) }
-    }
-}
 
 /// Bytes that are read and dropped after the last answer, at most.
 const LINGER_BYTES: usize = 2 * 1024 * 1024;
 
-/// A deadline that costs a timer only once it is waited for, and keeps that timer over many requests.
-#[derive(Default)]
-struct Deadline {
-    at: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Deadline {
-    /// Whether it has passed; if not, the task is woken when it has.
-    fn passed(&mut self, after: Duration, cx: &mut Context<'_>) -> bool {
-        let at = *self.at.get_or_insert_with(|| Instant::now() + after);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        if timer.deadline() > at {
-            timer.as_mut().reset(at);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= at {
-                return true;
-            }
-            timer.as_mut().reset(at);
-        }
-        false
-    }
-}
+/// What a client that speaks HTTP/2 sends first (RFC 9113 section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection's bytes, within their times.
 pub struct Wire {
@@ -73,6 +36,9 @@ pub struct Wire {
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
     times: Times,
+    /// What was read to tell the protocol, and is read again.
+    again: Vec<u8>,
+    frames: Frames,
     reading: Deadline,
     writing: Deadline,
     /// Our own answer in place of hyper's, and how much of it was sent.
@@ -89,8 +55,42 @@ enum Closing {
 impl Wire {
     /// A connection that nothing has come on yet.
     pub fn new(stream: TcpStream, progress: Arc<Progress>, metrics: Arc<Metrics>, times: Times) -> Self {
-        let (reading, writing) = (Deadline::default(), Deadline::default());
-        Self { stream, progress, metrics, times, reading, writing, refusal: None, closing: Closing::Not }
+        Self {
+            stream,
+            progress,
+            metrics,
+            times,
+            again: Vec::new(),
+            frames: Frames::default(),
+            reading: Deadline::default(),
+            writing: Deadline::default(),
+            refusal: None,
+            closing: Closing::Not,
+        }
+    }
+
+    /// Whether the client speaks HTTP/2, which its first bytes say. From then on its frames are looked at.
+    ///
+    /// # Errors
+    /// Nothing has come in time, or the connection is broken.
+    pub async fn speaks_http2(&mut self) -> io::Result<bool> {
+        let (mut first, mut came) = ([0; PREFACE.len()], 0);
+        while came < PREFACE.len() && first[..came] == PREFACE[..came] {
+            let mut buffer = ReadBuf::new(&mut first[came..]);
+            poll_fn(|cx| self.read(cx, &mut buffer)).await?;
+            match buffer.filled().len() {
+                0 => break,
+                count => came += count,
+            }
+        }
+        self.again = first[..came].to_vec();
+        let http2 = first == *PREFACE;
+        if http2 {
+            self.reading.at = None;
+            self.progress.more_comes();
+            self.progress.goes_on(Phase::Streams);
+        }
+        Ok(http2)
     }
 
     fn timed_out(&self) -> io::Error {
@@ -101,17 +101,52 @@ impl Wire {
     /// Waits for more, as long as the phase allows.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let limit = match self.progress.phase() {
-            REQUEST => return Poll::Pending,
-            HEAD => self.times.head,
-            phase => {
-                if phase == ANSWERED {
-                    self.reading.at = None;
-                    self.progress.goes_on(IDLE);
-                }
+            Phase::Request => return Poll::Pending,
+            Phase::Head => self.times.head,
+            Phase::Idle => self.times.idle,
+            Phase::Answered => {
+                self.reading.at = None;
+                self.progress.goes_on(Phase::Idle);
                 self.times.idle
             }
+            Phase::Streams if self.frames.is_within() => self.times.head,
+            Phase::Streams => return Poll::Pending,
         };
         if self.reading.passed(limit, cx) { Poll::Ready(Err(self.timed_out())) } else { Poll::Pending }
+    }
+
+    /// Reads what has come, or waits for it.
+    fn read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_pending() {
+            return self.wait(cx);
+        }
+        let new = &buffer.filled()[before..];
+        if !new.is_empty() && !self.comes_in_time(new) {
+            return Poll::Ready(Err(self.timed_out()));
+        }
+        read
+    }
+
+    /// Notes what has come. A byte now and then prolongs nothing.
+    fn comes_in_time(&mut self, new: &[u8]) -> bool {
+        match self.progress.phase() {
+            Phase::Request => true,
+            Phase::Idle | Phase::Answered => {
+                self.reading.at = None;
+                self.progress.goes_on(Phase::Head);
+                true
+            }
+            Phase::Head => !self.reading.is_over(),
+            Phase::Streams => {
+                let in_time = !(self.frames.is_within() && self.reading.is_over());
+                if self.frames.came(new) {
+                    self.reading.at = None;
+                }
+                in_time
+            }
+        }
     }
 
     /// Writes some bytes, or fails once the client has taken none for too long.
@@ -155,7 +190,7 @@ impl Wire {
     /// Where hyper's own answer begins in what it writes, and its status. It stands at the end, since hyper closes
     /// after it; and it has no request id, which all of ours have.
     fn own_answer(&self, bytes: &[u8]) -> Option<(usize, StatusCode)> {
-        if self.progress.phase() == REQUEST || !bytes.ends_with(b"\r\n\r\n") {
+        if matches!(self.progress.phase(), Phase::Request | Phase::Streams) || !bytes.ends_with(b"\r\n\r\n") {
             return None;
         }
         let start = bytes.windows(9).rposition(|window| window == b"HTTP/1.1 " || window == b"HTTP/1.0 ")?;
@@ -192,24 +227,15 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Pending => self.wait(cx),
-            Poll::Ready(Ok(())) if buffer.filled().len() > before => {
-                match self.progress.phase() {
-                    IDLE | ANSWERED => {
-                        self.reading.at = None;
-                        self.progress.goes_on(HEAD);
-                    }
-                    HEAD if self.reading.at.is_some_and(|at| Instant::now() >= at) => {
-                        return Poll::Ready(Err(self.timed_out()));
-                    }
-                    _ => {}
-                }
-                Poll::Ready(Ok(()))
-            }
-            ended => ended,
+        if self.again.is_empty() {
+            return self.read(cx, buffer);
         }
+        let these = self.again.len().min(buffer.remaining());
+        buffer.put_slice(&self.again[..these]);
+        self.again.drain(..these);
+        // With what has come since; if that was nothing, or the end, the next read says so.
+        let _ = self.read(cx, buffer);
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,0 +1,96 @@
+//! What is known of a request, and what is told of it: its id, its counters, its line in the log.
+
+use crate::clock::{Clock, request_id};
+use crate::ops::metrics::{Metrics, UNMATCHED, known};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Where an answer names its request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What is noted about a request while it is answered, for its line in the log.
+#[derive(Default)]
+pub struct Notes {
+    route: OnceLock<&'static str>,
+    actor: OnceLock<String>,
+}
+
+impl Notes {
+    /// Notes which route matched, by its pattern.
+    pub fn route(&self, pattern: &'static str) {
+        let _ = self.route.set(pattern);
+    }
+
+    /// Notes who asked, as `token …` or `gateway …` with an id.
+    pub fn actor(extensions: &http::Extensions, kind: &str, id: Uuid) {
+        if let Some(notes) = extensions.get::<Arc<Self>>() {
+            let _ = notes.actor.set(format!("{kind} {id}"));
+        }
+    }
+}
+
+/// A request, as far as its line in the log and its counters need it.
+pub struct Seen {
+    id: Uuid,
+    method: Method,
+    at_oauth: bool,
+    peer: IpAddr,
+    started: Instant,
+}
+
+impl Seen {
+    /// Names a request. Its id is made here: a client's own may be a secret in the wrong place.
+    pub fn new(clock: &Clock, method: &Method, uri: &Uri, peer: IpAddr) -> Self {
+        let at_oauth = uri.path().starts_with("/oauth2/");
+        let id = request_id(clock.now());
+        Self { id, method: method.clone(), at_oauth, peer, started: Instant::now() }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// Whether it came to a door of OAuth's.
+    pub fn is_at_oauth(&self) -> bool {
+        self.at_oauth
+    }
+
+    /// How long it has taken.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Puts its id into an answer.
+    pub fn name(&self, headers: &mut HeaderMap) {
+        let mut text = [0; 36];
+        if let Ok(id) = HeaderValue::from_str(self.id.hyphenated().encode_lower(&mut text)) {
+            headers.insert(REQUEST_ID, id);
+        }
+    }
+
+    /// Counts and logs its answer.
+    pub fn tell(&self, metrics: &Metrics, notes: &Notes, status: StatusCode) {
+        let took = self.elapsed();
+        let route = notes.route.get().copied().unwrap_or(UNMATCHED);
+        metrics.request(route, &self.method, status.as_u16(), took);
+        if route == "/oauth2/introspect" && status == StatusCode::OK {
+            return;
+        }
+        tracing::info!(
+            target: "counterfoil::request",
+            request_id = %self.id,
+            method = known(&self.method),
+            route,
+            status = status.as_u16(),
+            duration_us = took.as_micros() as u64,
+            actor = notes.actor.get().map(String::as_str),
+            peer = %self.peer,
+            "request"
+        );
+    }
+}
