@@ -157,10 +157,18 @@ async fn a_dead_plaintext_ends_nothing() {
     let path = format!("/v1/user/tokens/{}/rotate", text(&token, "id"));
     let (_, rotated) =
         service.call(Method::POST, &path, &service.made.owner.token, Some(json!({ "overlap": 0 }))).await;
+    let commands = || {
+        let metrics = service.metrics();
+        let sum = metrics.lines().find_map(|line| line.strip_prefix("counterfoil_batch_commands_sum "));
+        sum.unwrap().parse::<f64>().unwrap()
+    };
+    let before = commands();
     let form = format!("token={}", text(&token, "plaintext"));
     let request = reqwest::Client::new().post(format!("{}/oauth2/revoke", service.base()));
     let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
     assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+    // Nor does it keep the writer busy.
+    assert_eq!(commands(), before);
     assert_eq!(service.introspect(text(&rotated, "plaintext")).await["active"], true);
     assert_eq!(service.events("token.revoked").await, 0);
     service.stop().await;
