@@ -93,7 +93,7 @@ async fn a_request_that_is_too_large_or_odd_is_refused_as_over_http1() {
         assert!(said.parse::<usize>().unwrap() > 0 && (length.is_empty() || said == length), "{said}");
     }
     let mut frames = Frames::to(service.base(), &[]).await;
-    frames.send(&frame(kind::HEADERS, WHOLE, 1, &head("HEAD", "/nothing", &[]))).await;
+    frames.send(&frame(kind::HEADERS, WHOLE, 1, &head("HEAD", "/oauth2/nothing", &[]))).await;
     assert_eq!(frames.fate(1).await.unwrap().flags, WHOLE);
     // An answer of many pieces comes whole.
     let document = http2.ask("GET", "/openapi.json", "", "").await;
