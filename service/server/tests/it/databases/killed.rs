@@ -261,6 +261,10 @@ async fn what_a_killed_one_left_at_work_is_waited_for() {
     let scratch = Scratch::new();
     let mut first = Program::start(command(scratch.path(), &INIT));
     let left = AtWork::of(scratch.path()).await;
+    // Before it has made this, it does not yet ignore that nobody reads what it prints, and may die of that.
+    while !scratch.path().join("postgres.making/PG_VERSION").exists() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     // The system hangs up on a stopped group that loses its parent; on one that works it does not.
     first.kill();
     left.stop();
