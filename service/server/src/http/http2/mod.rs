@@ -34,6 +34,7 @@ const WINDOW: u32 = 64 * 1024;
 pub(super) async fn serve<A: Answers>(wire: Wire, peer: IpAddr, answers: &Arc<A>) {
     let Bounds { times, streams, drain, metrics, .. } = answers.bounds();
     let streams = Arc::new(Streams::new(streams.clone()));
+    let tasks = Tasks::default();
     let service = service_fn(|request: Request<Incoming>| {
         let (stream, has_place) = streams.begin();
         let answers = answers.clone();
@@ -47,7 +48,7 @@ pub(super) async fn serve<A: Answers>(wire: Wire, peer: IpAddr, answers: &Arc<A>
             Ok::<_, Infallible>(Pieces::of(response, stream, is_head))
         }
     });
-    let mut builder = http2::Builder::new(Tasks);
+    let mut builder = http2::Builder::new(tasks.clone());
     builder
         .max_concurrent_streams(STREAMS)
         .max_pending_accept_reset_streams(RESETS)
@@ -63,6 +64,7 @@ pub(super) async fn serve<A: Answers>(wire: Wire, peer: IpAddr, answers: &Arc<A>
         let idle = if leaving { times.linger } else { times.idle };
         tokio::select! {
             _ = connection.as_mut() => return,
+            () = tasks.cut() => return,
             () = drain.reached(Stage::Draining), if !leaving => {}
             rested = streams.rest(idle, *times) => {
                 if leaving && rested == Rested::Idle {

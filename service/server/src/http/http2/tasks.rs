@@ -6,23 +6,35 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use tokio::sync::Notify;
 
 tokio::task_local! {
     /// The request that a stream's task answers.
     pub(super) static PROGRESS: Arc<Progress>;
 }
 
-/// Starts them. One whose answer was cut is reset: its client may not have what it has not taken.
-#[derive(Clone)]
-pub(super) struct Tasks;
+/// Starts them. Once an answer was cut, its client may not have what it has not taken. hyper and h2 keep some of that, and
+/// resetting the stream would leave it there until it is taken; so the connection ends.
+#[derive(Clone, Default)]
+pub(super) struct Tasks(Arc<Notify>);
+
+impl Tasks {
+    /// Waits until an answer was cut.
+    pub(super) async fn cut(&self) {
+        self.0.notified().await;
+    }
+}
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, stream: F) {
-        let progress = Arc::<Progress>::default();
+        let (progress, cut) = (Arc::<Progress>::default(), self.0.clone());
         tokio::spawn(PROGRESS.scope(progress.clone(), async move {
             let mut stream = pin!(stream);
             let until_cut = poll_fn(|cx| match stream.as_mut().poll(cx) {
-                Poll::Pending if progress.is_cut(cx) => Poll::Ready(()),
+                Poll::Pending if progress.is_cut(cx) => {
+                    cut.notify_one();
+                    Poll::Ready(())
+                }
                 polled => polled,
             });
             until_cut.await;

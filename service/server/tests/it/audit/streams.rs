@@ -186,7 +186,7 @@ async fn a_client_that_takes_nothing_is_cut_off_when_its_credential_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_http2_its_stream_alone_is_cut_off() {
+async fn over_http2_it_loses_its_connection_too() {
     let service = with_many().await;
     let (plaintext, path) = token(&service).await;
     // A window for a little (RFC 9113 section 6.9.2).
@@ -194,14 +194,13 @@ async fn over_http2_its_stream_alone_is_cut_off() {
     let authorization = format!("Bearer {plaintext}");
     let more = [("authorization", authorization.as_str()), ("accept", "application/x-ndjson")];
     stalled.send(&frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/v1/events", &more))).await;
-    assert_eq!(stalled.fate(1).await.unwrap().kind, kind::HEADERS);
+    // As much as the window lets through.
+    assert_eq!(stalled.until(kind::DATA).await.unwrap().payload.len(), 100);
     let owner = &service.made.owner.token;
     assert_eq!(service.call(Method::DELETE, &path, owner, None).await.0, StatusCode::NO_CONTENT);
     let ended = Instant::now();
-    assert_eq!(stalled.fate(1).await.unwrap().kind, kind::RST_STREAM);
+    assert!(stalled.fate(1).await.is_none());
     assert!(ended.elapsed() < Duration::from_secs(10));
-    stalled.send(&frame(kind::HEADERS, END_HEADERS | END_STREAM, 3, &head("GET", "/livez", &[]))).await;
-    assert_eq!(stalled.fate(3).await.unwrap().kind, kind::HEADERS);
     service.stop().await;
 }
 
