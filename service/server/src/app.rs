@@ -100,7 +100,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 impl App {
     /// Takes the serving lock, loads the index, and starts the writer with what goes on beside it. The task ends when
     /// every clone of this is gone, and the uses of tokens are written by then. Whoever had the lock before may answer by its
-    /// last proof for a moment, so this takes at least [`FENCE`], unless there is nothing that it could answer of.
+    /// last proof for a moment, so this takes at least [`FENCE`].
     ///
     /// # Errors
     /// See [`StartError`].
@@ -119,10 +119,8 @@ impl App {
         let half = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
         let index = Arc::new(DigestIndex::new([half(low), half(high)]));
         let applier = Applier::load(&mut session.connection, index.clone()).await?;
-        // Before the first event nobody is active, and of what comes later an earlier holder of the lock knows nothing.
-        if applier.applied() > 0 {
-            tokio::time::sleep(fenced_until.saturating_sub(clock.boottime())).await;
-        }
+        // On an empty log, too: an earlier holder of the lock would call inactive what is issued from now on.
+        tokio::time::sleep(fenced_until.saturating_sub(clock.boottime())).await;
         let freshness = Arc::new(Freshness::default());
         let applied = applier.applied_handle();
         let metrics = Arc::new(Metrics::default());

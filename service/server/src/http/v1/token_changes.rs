@@ -259,18 +259,21 @@ pub enum OverlapBody {
 }
 
 impl OverlapBody {
+    /// A number that is too large is an integer all the same, however many digits it has.
     fn checked(self) -> Result<Overlap, Problem> {
-        let whole = |number: f64| (0.0..=f64::from(u32::MAX)).contains(&number) && number.fract() == 0.0;
+        const MEANT: &str = "It is \"until_used\", or 0 to 2592000 seconds.";
         let seconds = match self {
             Self::Word(word) if word == "until_used" => return Ok(Overlap::UntilUsed),
-            Self::Seconds(number) => {
-                number.as_f64().filter(|number| whole(*number)).map(|number| number as u32)
-            }
-            Self::Word(_) | Self::Other(_) => None,
+            Self::Word(_) => return Err(Problem::invalid("overlap", MEANT)),
+            Self::Seconds(number) => number.as_f64().filter(|number| number.fract() == 0.0),
+            Self::Other(_) => None,
         };
-        seconds
-            .map(Overlap::Seconds)
-            .ok_or_else(|| Problem::invalid("overlap", "It is \"until_used\", or 0 to 2592000 seconds."))
+        let seconds = seconds.ok_or_else(|| Problem::malformed("overlap", MEANT))?;
+        if (0.0..=f64::from(u32::MAX)).contains(&seconds) {
+            Ok(Overlap::Seconds(seconds as u32))
+        } else {
+            Err(Problem::invalid("overlap", MEANT))
+        }
     }
 }
 
