@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, StatusCode, header};
 use http_body::Body as _;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use std::task::Poll;
@@ -31,17 +31,24 @@ pub enum BodyError {
 ///
 /// # Errors
 /// See [`BodyError`].
-pub async fn read(body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
+pub async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
     // What says beforehand that it is too long is not waited for.
     if body.size_hint().lower() > limit as u64 {
         return Err(BodyError::TooLarge);
     }
-    match tokio::time::timeout(TIMEOUT, Limited::new(body, limit).collect()).await {
-        Err(_) => Err(BodyError::Timeout),
-        Ok(Ok(whole)) => Ok(whole.to_bytes().to_vec()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(BodyError::TooLarge),
-        Ok(Err(_)) => Err(BodyError::Broken),
-    }
+    let whole = async {
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+            if bytes.len() + data.len() > limit {
+                return Err(BodyError::TooLarge);
+            }
+            // Copied, since a piece keeps the whole buffer that it came in, and a client may send byte by byte.
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes)
+    };
+    tokio::time::timeout(TIMEOUT, whole).await.unwrap_or(Err(BodyError::Timeout))
 }
 
 /// Reads a body of at most `limit` bytes as it comes from the connection. What has come already is not waited for, and
