@@ -7,7 +7,7 @@ use super::steps::{Faults, Step, in_time, step};
 use super::{APPEND_LOCK, writer::Idempotency};
 use crate::clock::Clock;
 use crate::read_model::applier::Applier;
-use crate::read_model::tables::{LoadError, beside, claims, load, store};
+use crate::read_model::tables::{LoadError, beside, changed, load};
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Answer, Command, Decision, Effects, Write};
 use counterfoil_domain::decide::{Context, Limits, decide, due};
@@ -149,10 +149,9 @@ async fn attempt(
         writes: Vec::new(),
         known,
         limits: input.limits,
-        before: claims::Claims::default(),
         input,
     };
-    // The claims as they stand before anything is folded, to be deleted for what changes.
+    // As they are before anything is folded: the claims of what changes are deleted.
     let held: HashMap<TokenId, Box<Token>> = state.tokens.clone();
     batch.expire(&mut state)?;
     let mut replies = Vec::with_capacity(input.commands.len());
@@ -197,7 +196,6 @@ struct Batch<'a> {
     writes: Vec<Write>,
     known: HashMap<[u8; 32], beside::Remembered>,
     limits: Limits,
-    before: claims::Claims,
     input: &'a Input<'a>,
 }
 
@@ -299,41 +297,8 @@ impl Batch<'_> {
             .await?;
         }
         let from = self.entries.first().map_or(Seq::MAX, |entry| entry.recorded.seq);
-        let tokens: Vec<&Token> =
-            sorted(state.tokens.values().map(Box::as_ref).filter(|t| t.seq >= from), |t| t.id.0);
-        let mut after = claims::Claims::default();
-        for token in &tokens {
-            if let Some(old) = held.get(&token.id) {
-                self.before.add(old);
-            }
-            after.add(token);
-        }
-        let before = &self.before;
         step(self.input.faults, Step::Entities, async {
-            store::organizations(
-                &mut *connection,
-                &sorted(state.organizations.values().filter(|o| o.seq >= from), |o| o.id.0),
-            )
-            .await?;
-            store::environments(
-                &mut *connection,
-                &sorted(state.environments.values().filter(|e| e.seq >= from), |e| e.id.0),
-            )
-            .await?;
-            store::users(
-                &mut *connection,
-                &sorted(state.users.values().filter(|u| u.seq >= from), |u| u.id.0),
-            )
-            .await?;
-            store::gateways(
-                &mut *connection,
-                &sorted(state.gateways.values().filter(|g| g.seq >= from), |g| g.id.0),
-            )
-            .await?;
-            store::tokens(&mut *connection, &tokens).await?;
-            claims::delete(&mut *connection, before).await?;
-            claims::insert(&mut *connection, &after).await?;
-            Ok(())
+            Ok(changed::store(&mut *connection, state, from, held).await?)
         })
         .await?;
         let (writes, now) = (&self.writes, self.clock.database);
@@ -347,11 +312,4 @@ impl Batch<'_> {
             .collect();
         step(self.input.faults, Step::Beside, beside::write(connection, writes, &remembered, now)).await
     }
-}
-
-/// Rows in one order, so that two transactions never wait for each other's.
-fn sorted<'a, T>(rows: impl Iterator<Item = &'a T>, key: impl Fn(&T) -> Uuid) -> Vec<&'a T> {
-    let mut rows: Vec<&T> = rows.collect();
-    rows.sort_by_key(|row| key(row));
-    rows
 }

@@ -42,8 +42,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 use v1::{
-    events, gateway_changes, gateway_tokens, gateways, password, session, token_changes, token_list, tokens,
-    user,
+    events, gateway_changes, gateway_tokens, gateways, password, session, token_changes, token_list,
+    token_rotation, tokens, user,
 };
 
 /// A request's id, made here: a client's own may be a secret in the wrong place.
@@ -73,12 +73,12 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(password::change))
         .routes(routes!(token_list::list, tokens::issue, tokens::delete_all))
         .routes(routes!(tokens::get, token_changes::change, token_changes::revoke))
-        .routes(routes!(token_changes::rotate))
+        .routes(routes!(token_rotation::rotate))
         .routes(routes!(token_changes::disable))
         .routes(routes!(token_changes::enable))
         .routes(routes!(events::list))
         .routes(routes!(token_changes::itself))
-        .routes(routes!(token_changes::rotate_itself))
+        .routes(routes!(token_rotation::rotate_itself))
         .routes(routes!(gateways::list, gateway_changes::register))
         .routes(routes!(gateways::get, gateway_changes::change, gateway_changes::remove))
         .routes(routes!(gateway_tokens::list, gateway_tokens::issue))

@@ -3,6 +3,11 @@
 //! Every label has few values that are known beforehand: a route's pattern and never a path, a method that the service
 //! knows or `other`, a status. Handles are registered once, so that counting costs an atomic addition.
 
+mod gauges;
+
+pub use gauges::Sampled;
+
+use gauges::Gauges;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use std::collections::HashMap;
@@ -54,23 +59,6 @@ pub struct WriterMetrics {
     pub head: Arc<AtomicU64>,
 }
 
-/// Values that are looked at when somebody asks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sampled {
-    /// Digests in the index.
-    pub index: usize,
-    /// Bytes of the index.
-    pub index_bytes: usize,
-    /// The last applied event.
-    pub applied: u64,
-    /// Commands that wait.
-    pub queue: usize,
-    /// Whether "active" may be answered.
-    pub fresh: bool,
-    /// Keys of rate limits.
-    pub rate_keys: usize,
-}
-
 #[derive(PartialEq, Eq, Hash, Clone, Copy)]
 struct Requests {
     route: &'static str,
@@ -108,27 +96,11 @@ pub struct Metrics {
     pub panics: Counter,
 }
 
-struct Gauges {
-    index: Gauge,
-    index_bytes: Gauge,
-    applied: Gauge,
-    head: Gauge,
-    lag: Gauge,
-    queue: Gauge,
-    fresh: Gauge,
-    rate_keys: Gauge,
-    memory: Gauge,
-}
-
+/// What a recorder is told of a metric beside its name.
 const ABOUT: Metadata<'static> = Metadata::new("counterfoil", Level::INFO, None);
 
 fn counter(recorder: &PrometheusRecorder, name: &'static str, labels: Vec<Label>) -> Counter {
     recorder.register_counter(&Key::from_parts(name, labels), &ABOUT)
-}
-
-fn gauge(recorder: &PrometheusRecorder, name: &'static str, help: &'static str) -> Gauge {
-    recorder.describe_gauge(name.into(), None, help.into());
-    recorder.register_gauge(&Key::from_name(name), &ABOUT)
 }
 
 /// What each counter means.
@@ -190,7 +162,7 @@ impl Default for Metrics {
             ended_plaintexts: plain("counterfoil_ended_plaintext_uses_total"),
             uses_not_counted: plain("counterfoil_uses_not_counted_total"),
             panics: plain("counterfoil_panics_total"),
-            connections: gauge(&recorder, "counterfoil_connections", "Open connections"),
+            connections: gauges::gauge(&recorder, "counterfoil_connections", "Open connections"),
             gauges: Gauges::new(&recorder),
             requests: RwLock::default(),
             durations: RwLock::default(),
@@ -199,23 +171,6 @@ impl Default for Metrics {
             head: Arc::default(),
             handle: recorder.handle(),
             recorder,
-        }
-    }
-}
-
-impl Gauges {
-    fn new(recorder: &PrometheusRecorder) -> Self {
-        let gauge = |name, help| gauge(recorder, name, help);
-        Self {
-            index: gauge("counterfoil_index_digests", "Digests in the index"),
-            index_bytes: gauge("counterfoil_index_bytes", "Memory of the index"),
-            applied: gauge("counterfoil_applied_seq", "The last event that the index reflects"),
-            head: gauge("counterfoil_head_seq", "The last event of the log that this node saw"),
-            lag: gauge("counterfoil_applied_lag_events", "Events seen in the log and not applied yet"),
-            queue: gauge("counterfoil_writer_queue_commands", "Commands that wait for the writer"),
-            fresh: gauge("counterfoil_fresh", "1 while this node may answer that a token is active"),
-            rate_keys: gauge("counterfoil_rate_limit_keys", "Keys of rate limits"),
-            memory: gauge("process_resident_memory_bytes", "Resident memory"),
         }
     }
 }
@@ -329,27 +284,7 @@ impl Metrics {
 
     /// The text that Prometheus reads.
     pub fn render(&self, now: &Sampled) -> String {
-        let gauges = &self.gauges;
-        gauges.index.set(now.index as f64);
-        gauges.index_bytes.set(now.index_bytes as f64);
-        gauges.applied.set(now.applied as f64);
-        let head = self.head.load(Ordering::Relaxed);
-        gauges.head.set(head as f64);
-        gauges.lag.set(head.saturating_sub(now.applied) as f64);
-        gauges.queue.set(now.queue as f64);
-        gauges.fresh.set(f64::from(u8::from(now.fresh)));
-        gauges.rate_keys.set(now.rate_keys as f64);
-        if let Some(bytes) = resident_memory() {
-            gauges.memory.set(bytes as f64);
-        }
+        self.gauges.set(now, self.head.load(Ordering::Relaxed));
         self.handle.render()
     }
-}
-
-/// Resident memory of this process, as Linux tells it.
-fn resident_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }

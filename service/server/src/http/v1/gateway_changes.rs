@@ -1,9 +1,10 @@
 //! `/v1/gateways`: registering, changing and removing resource servers.
 
+use super::conditions::{idempotency, if_match};
+use super::fields::{InstantText, nullable};
 use super::gateways::{GatewayRecord, as_it_is, gateway_id, own, tag};
 use super::record::{Record, value};
-use super::token_changes::{if_match, nullable};
-use super::tokens::{InstantText, idempotency, shown};
+use super::tokens::shown;
 use crate::app::App;
 use crate::event_log::batch::Outcome;
 use crate::http::body::Json;

@@ -1,9 +1,11 @@
 //! `/v1/gateways/{id}/tokens`: a gateway's credentials. Several work at once, so that they can be replaced one by one.
 
+use super::conditions::idempotency;
+use super::fields::{InstantText, token_id};
 use super::gateway_changes::new_token;
 use super::gateways::{gateway_id, own, page_of};
 use super::record::{Record, tag};
-use super::tokens::{InstantText, idempotency, shown, token_id};
+use super::tokens::shown;
 use crate::app::App;
 use crate::event_log::batch::Outcome;
 use crate::http::body::Json;

@@ -1,6 +1,8 @@
 //! The native API.
 
+pub mod conditions;
 pub mod events;
+pub mod fields;
 pub mod gateway_changes;
 pub mod gateway_tokens;
 pub mod gateways;
@@ -9,5 +11,6 @@ pub mod record;
 pub mod session;
 pub mod token_changes;
 pub mod token_list;
+pub mod token_rotation;
 pub mod tokens;
 pub mod user;

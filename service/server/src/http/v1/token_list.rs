@@ -12,8 +12,9 @@
 //! What never expires comes after all that does, and what was never used before all that was. Uses are written every
 //! few seconds: a token that is used between two pages of `sort=last_used` may be shown twice, or not.
 
+use super::fields::LONGEST_NOTE;
 use super::record::Record;
-use super::tokens::{LONGEST_NOTE, shown};
+use super::tokens::shown;
 use crate::app::App;
 use crate::http::caller::Caller;
 use crate::http::cursor::Belongs;

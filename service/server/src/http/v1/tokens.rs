@@ -1,9 +1,10 @@
 //! `/v1/user/tokens`: issue, get, delete all.
 
+use super::conditions::idempotency;
+use super::fields::{InstantText, checked_note, checked_reason, checked_scopes, token_id};
 use super::record::{Record, own, tag, value};
 use crate::app::App;
 use crate::event_log::batch::Outcome;
-use crate::event_log::writer::Idempotency;
 use crate::http::body::Json;
 use crate::http::caller::Caller;
 use crate::http::document::names::Scope;
@@ -14,22 +15,13 @@ use crate::read_model::lists::Listed;
 use axum::body::Body;
 use axum::extract::{OriginalUri, Path, State};
 use axum::response::Response;
-use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Answer};
 use counterfoil_domain::ids::TokenId;
-use counterfoil_domain::plaintext::contains_a_plaintext;
-use counterfoil_domain::scope::Scopes;
-use counterfoil_domain::timestamp::{NotATimestamp, Timestamp};
+use counterfoil_domain::token::Kind;
 use counterfoil_domain::token::issue::IssuePersonal;
-use counterfoil_domain::token::{Kind, Reason};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
-
-/// Longest note, in characters.
-pub const LONGEST_NOTE: usize = 200;
 
 /// A token to issue.
 #[derive(Deserialize, ToSchema)]
@@ -214,99 +206,4 @@ pub async fn delete_all(
     let reply = app.writer.write(caller.command(action), None).await?;
     let Answer::Count(revoked) = reply.answer else { return Err(Problem::internal()) };
     Ok(shown(StatusCode::OK, &serde_json::json!({ "revoked": revoked }), ""))
-}
-
-/// An id of a path. What is none is not found, like what is nobody's.
-pub(super) fn token_id(text: &str) -> Result<TokenId, Problem> {
-    text.parse().map_err(|_| Problem::not_found())
-}
-
-/// An instant of a JSON body. What is no text is no instant either, and gets the same refusal, which names the field.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub enum InstantText {
-    /// To be parsed.
-    Text(String),
-    /// A number or worse.
-    Other(IgnoredAny),
-}
-
-impl InstantText {
-    /// The instant.
-    pub(super) fn instant(&self, field: &str) -> Result<Timestamp, Problem> {
-        match self {
-            Self::Text(text) => instant(field, text),
-            Self::Other(_) => instant(field, ""),
-        }
-    }
-}
-
-/// An instant of a field.
-pub(super) fn instant(field: &str, text: &str) -> Result<Timestamp, Problem> {
-    Timestamp::parse(text).map_err(|error| match error {
-        NotATimestamp::Malformed => Problem::malformed(field, format!("It is {error}.")),
-        NotATimestamp::OutOfRange => Problem::invalid(field, format!("It is {error}.")),
-    })
-}
-
-/// A note: at most 200 characters, no control characters, and no token of ours pasted into it.
-pub(super) fn checked_note(text: String) -> Result<String, Problem> {
-    if text.chars().count() > LONGEST_NOTE {
-        return Err(Problem::invalid("note", "A note has at most 200 characters."));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(Problem::invalid("note", "A note has no control characters."));
-    }
-    if contains_a_plaintext(&text) {
-        return Err(Problem::invalid(
-            "note",
-            "The note contains a token. A token belongs in no note; if it was shown to others, revoke it.",
-        ));
-    }
-    Ok(text)
-}
-
-/// A set of scopes.
-pub(super) fn checked_scopes(scopes: Vec<String>) -> Result<Scopes, Problem> {
-    Scopes::new(scopes).map_err(|error| Problem::invalid("scopes", format!("{error}.")))
-}
-
-/// A reason code.
-pub(super) fn checked_reason(reason: Option<String>) -> Result<Option<Reason>, Problem> {
-    reason.map(Reason::try_from).transpose().map_err(|what| Problem::invalid("reason", what))
-}
-
-fn is_key(bytes: &[u8]) -> bool {
-    (1..=255).contains(&bytes.len()) && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
-}
-
-/// The `Idempotency-Key` of a request, bound to who asks, what and where. Its value is not kept.
-pub(super) fn idempotency(
-    caller: &Caller,
-    method: &str,
-    path: &str,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Option<Idempotency>, Problem> {
-    let mut keys = headers.get_all("idempotency-key").iter();
-    let key = match (keys.next(), keys.next()) {
-        (None, _) => return Ok(None),
-        (Some(key), None) if is_key(key.as_bytes()) => key.as_bytes(),
-        _ => {
-            let detail = "Send it once, with 1 to 255 visible ASCII characters.";
-            return Err(Problem::malformed("Idempotency-Key", detail));
-        }
-    };
-    // By the credential and not its user: two tokens of a user that rotate themselves under one key are two.
-    let actor = match &caller.actor {
-        Actor::Session { session_id, .. } => session_id.0,
-        actor => actor.token().map_or(caller.user.0, |token| token.0),
-    };
-    let (actor, organization) = (actor.as_bytes(), caller.organization.0.as_bytes());
-    let mut hash = Sha256::new();
-    for part in [actor.as_slice(), organization, method.as_bytes(), path.as_bytes(), key] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    Ok(Some(Idempotency { key: hash.finalize().into(), body: Sha256::digest(body).into() }))
 }

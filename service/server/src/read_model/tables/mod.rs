@@ -2,6 +2,7 @@
 //! stored by the writer alone. A row is one folded entity, and what is read back equals what was stored.
 
 pub mod beside;
+pub mod changed;
 pub mod claims;
 pub mod load;
 pub mod operator_requests;
