@@ -4,7 +4,8 @@ mod places;
 
 use crate::support::program::Program;
 use counterfoil::postgres::private::PrivateCluster;
-use serde_json::Value;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -57,6 +58,21 @@ fn until_whole(program: &Program, of: &str) {
         if found.judged("wrong").is_empty() || Instant::now() > until {
             return found.assert_whole(of);
         }
+    }
+}
+
+/// Rotates the owner's token, and uses the new plaintext until the one before it is over.
+async fn rotate_and_use(program: &Program) {
+    let (client, old) = (reqwest::Client::new(), program.printed("owner", "token"));
+    let about = |method, path: &str, token: &str| {
+        client.request(method, format!("{}{path}", program.base())).bearer_auth(token)
+    };
+    let rotated = about(Method::POST, "/v1/token/rotate", &old).json(&json!({})).send().await.unwrap();
+    let rotated: Value = rotated.error_for_status().unwrap().json().await.unwrap();
+    let (new, until) = (rotated["plaintext"].as_str().unwrap(), Instant::now() + Duration::from_secs(20));
+    while about(Method::GET, "/v1/token", &old).send().await.unwrap().status() != StatusCode::UNAUTHORIZED {
+        about(Method::GET, "/v1/token", new).send().await.unwrap().error_for_status().unwrap();
+        assert!(Instant::now() < until, "the old plaintext does not end");
     }
 }
 
@@ -236,6 +252,8 @@ async fn what_breaks_between_the_log_the_tables_and_the_index_is_named() {
 async fn a_healthy_service_is_whole_while_it_runs_and_after() {
     let mut program = Program::made().await;
     until_whole(&program, "beside");
+    rotate_and_use(&program).await;
+    until_whole(&program, "after a rotation");
     let shown = program.beside("counterfoil").arg("doctor").output().unwrap();
     let text = String::from_utf8(shown.stdout).unwrap();
     for name in [

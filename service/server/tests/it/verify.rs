@@ -5,6 +5,7 @@ mod corruptions;
 mod replays;
 
 use crate::support::{Service, everything};
+use crate::whole::whole;
 use corruptions::corruptions;
 use counterfoil::clock::Clock;
 use counterfoil::event_log::replay::{self, Replayed};
@@ -92,6 +93,7 @@ async fn put_back(superuser: &mut PgConnection) {
 async fn every_corruption_is_named() {
     let service = Service::start().await;
     let made = everything(&service).await;
+    whole(&service).await;
     let names: BTreeSet<String> = sqlx::query_scalar("SELECT DISTINCT type FROM events")
         .fetch_all(&service.database.pool)
         .await

@@ -127,14 +127,14 @@ async fn claims(service: &Service, state: &State) {
     assert_eq!(digests, held.collect());
 }
 
-/// The index holds every plaintext that may work, and nothing else.
+/// The index holds every plaintext that may work and the one before each, ended or not, and nothing else.
 fn index(service: &Service, state: &State) {
     let (app, now) = (service.app(), service.app().clock.now());
     let mut expected = BTreeMap::<Digest, bool>::new();
     for token in state.tokens.values().filter(|token| token.stands()) {
         let alive = !token.disabled && !token.is_due(now);
         expected.insert(token.digest, alive);
-        if let Some(previous) = token.previous.as_ref().filter(|previous| previous.ended.is_none()) {
+        if let Some(previous) = &token.previous {
             expected.insert(previous.digest, alive && previous.works(now));
         }
     }
