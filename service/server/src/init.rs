@@ -4,6 +4,7 @@ use crate::clock::{Clock, random};
 use crate::event_log::batch::{self, Input, Refused};
 use crate::event_log::clocks::Steady;
 use crate::event_log::failure::BatchError;
+use crate::event_log::session::{is_served, proofs_run_out};
 use crate::passwords::Password;
 use crate::postgres::connect::{Database, DatabaseError};
 use crate::read_model::people;
@@ -191,6 +192,17 @@ async fn write(database: &Database, clock: &Clock, bootstrap: Bootstrap) -> Resu
         Some(Err(Refused::Refusal(Refusal::AlreadyInitialized(_)))) => Err(what_exists(database).await?),
         Some(Err(Refused::Refusal(refusal))) => Err(InitError::Refused(refusal)),
         _ => Err(InitError::Input("the command was not decided")),
+    }
+}
+
+/// Waits until whoever serves knows what was made. A node may answer for a moment by a proof from before, and would
+/// call inactive what was just issued; a later proof counts only once everything is applied. So who is shown the
+/// credentials after this can use them at once.
+pub async fn until_served(database: &Database, clock: &Clock) {
+    let served = async { is_served(&mut database.options.connect().await?).await };
+    // What was made is made, whatever becomes of this: in doubt somebody serves.
+    if served.await.unwrap_or(true) {
+        proofs_run_out(clock).await;
     }
 }
 

@@ -1,9 +1,9 @@
 //! `counterfoil init`.
 
-use super::{password_from_stdin, show, with_database};
+use super::{password_from_stdin, show, signalled, with_database};
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
-use counterfoil::init::{Printed, again, init};
+use counterfoil::init::{Printed, again, init, until_served};
 use std::error::Error;
 
 #[derive(clap::Args)]
@@ -26,7 +26,13 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     let Arguments { organization, owner, password_stdin, json } = arguments;
     let password = if *password_stdin { Some(password_from_stdin()?) } else { None };
     with_database(config, async |database| {
-        let made = init(database, &Clock::system(), &config.prefixes, organization, owner, password).await?;
+        let clock = Clock::system();
+        let made = init(database, &clock, &config.prefixes, organization, owner, password).await?;
+        tokio::select! {
+            () = until_served(database, &clock) => {}
+            // What nobody would see again is shown all the same.
+            _ = signalled() => {}
+        }
         // At once: giving a private cluster up takes time, in which this may be killed.
         let text = if *json { serde_json::to_string(&made)? } else { pasted(&made) };
         show(&text, &again(&made.owner.email))

@@ -40,13 +40,15 @@ pub(crate) fn show(text: &str, otherwise: &str) -> Result<(), Box<dyn Error>> {
 /// How long the pool may take to close its connections.
 const CLOSE: Duration = Duration::from_secs(1);
 
-/// Does something with the database, and gives the private cluster up whatever came of it. A signal ends the work.
+/// Does something with the database, and gives the private cluster up whatever came of it. A signal ends the work, unless
+/// that is just done.
 pub(crate) async fn with_database<T>(
     config: &Config,
     work: impl AsyncFnOnce(&Database) -> Result<T, Box<dyn Error>>,
 ) -> Result<T, Box<dyn Error>> {
     with_database_until(config, &say, async |database| {
         tokio::select! {
+            biased;
             done = work(database) => done,
             stopped = or_signalled() => stopped,
         }

@@ -141,10 +141,7 @@ impl Session {
             in_time(old.end(options)).await?;
         }
         let session = in_time(Self::try_take(options)).await?;
-        let until = clock.boottime() + FENCE;
-        while clock.boottime() < until {
-            tokio::time::sleep(until.saturating_sub(clock.boottime())).await;
-        }
+        proofs_run_out(clock).await;
         Ok(session)
     }
 
@@ -200,6 +197,25 @@ impl Session {
     pub async fn close(self) {
         let _ = self.connection.close().await;
     }
+}
+
+/// Waits until no proof from before counts any more, whoever made it.
+pub async fn proofs_run_out(clock: &Clock) {
+    let until = clock.boottime() + FENCE;
+    while clock.boottime() < until {
+        tokio::time::sleep(until.saturating_sub(clock.boottime())).await;
+    }
+}
+
+/// Whether somebody serves on this database: holds the serving lock.
+///
+/// # Errors
+/// The database's.
+pub async fn is_served(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+        WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND d.datname = current_database()
+          AND (l.classid::bigint << 32 | l.objid::bigint) = $1)";
+    sqlx::query_scalar(sql).bind(SERVING_LOCK).fetch_one(connection).await
 }
 
 /// How long the database may take over anything here: a connection that went silent is lost.

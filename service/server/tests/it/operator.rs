@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
@@ -84,6 +84,28 @@ impl Running {
         kill(Pid::from_raw(self.child.id().unwrap() as i32), Signal::SIGTERM).unwrap();
         assert!(self.child.wait().await.unwrap().success());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_init_prints_beside_a_running_service_works_at_once() {
+    let directory = Scratch::new();
+    let service = Running::start(directory.path()).await;
+    let mut command = program(directory.path());
+    command.args(["init", "--organization", "acme", "--owner", "owner@example.com", "--json"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    // As it is printed, and not when the program has ended.
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let made: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    let text = |of: &str, field: &str| made[of][field].as_str().unwrap().to_string();
+    let token = text("owner", "token");
+    let request = Client::new().post(format!("{}/oauth2/introspect", service.base));
+    let request = request.basic_auth(text("gateway", "client_id"), Some(text("gateway", "client_secret")));
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    let answer = request.body(format!("token={token}")).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.json::<Value>().await.unwrap()["active"], true);
+    assert!(child.wait().await.unwrap().success());
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use super::machine::Ports;
 use super::report::Check;
 use super::{Patient, probe};
-use crate::event_log::SERVING_LOCK;
+use crate::event_log::session::is_served;
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 use std::time::Duration;
@@ -72,7 +72,7 @@ const ROUNDS: usize = 20;
 /// A running service has applied what the log holds, and holds as many digests as stand in the tables.
 pub(super) async fn against_head(patient: &mut Patient, ports: &Ports) -> Result<Vec<Check>, sqlx::Error> {
     const NAME: &str = "index";
-    let locked = serving_lock_is_held(&mut patient.administrator).await?;
+    let locked = is_served(&mut patient.administrator).await?;
     match (locked, ports.serves) {
         (false, false) => return Ok(vec![Check::good(NAME, "no service runs; its next start loads it")]),
         (true, false) => {
@@ -134,13 +134,6 @@ pub(super) async fn against_head(patient: &mut Patient, ports: &Ports) -> Result
         found,
         "counterfoil verify; then start the service again: it loads the index anew",
     )])
-}
-
-async fn serving_lock_is_held(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-        WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND d.datname = current_database()
-          AND (l.classid::bigint << 32 | l.objid::bigint) = $1)";
-    sqlx::query_scalar(sql).bind(SERVING_LOCK).fetch_one(connection).await
 }
 
 /// Why the service says that it is not ready.
