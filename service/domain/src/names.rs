@@ -10,6 +10,9 @@ use std::collections::BTreeSet;
 pub struct Names {
     /// Tokens, whose owners are to be loaded too.
     pub tokens: BTreeSet<TokenId>,
+    /// Tokens whose expiry alone is to be recorded. Their owners are loaded, and nothing else that may be due of theirs:
+    /// a sweep ends what it names and no more.
+    pub swept: BTreeSet<TokenId>,
     /// Users, with what stands of theirs in outline.
     pub users: BTreeSet<UserId>,
     /// Users all of whose standing tokens are needed in full.
@@ -59,7 +62,7 @@ impl Names {
             | Action::RevokeHeld { id, .. }
             | Action::EndPrevious { id, .. } => drop(self.tokens.insert(*id)),
             Action::RevokeAll { .. } => self.users_in_full.extend(command.actor.user()),
-            Action::Sweep { tokens } => self.tokens.extend(tokens),
+            Action::Sweep { tokens } => self.swept.extend(tokens),
             Action::ChangeGateway(change) => {
                 self.gateways.insert(change.id);
                 self.names_of.extend(change.name.is_some().then_some(change.id));

@@ -196,6 +196,10 @@ async fn more_than_one_command_of_due_tokens_is_recorded() {
     until(&service.database, "SELECT count(*) FROM events WHERE type = 'token.expired'", 500).await;
     until(&service.database, "SELECT count(*) FROM tokens WHERE expires_at < now() AND ended_seq IS NULL", 0)
         .await;
+    // What one batch records stands under one id: a sweep ends what it names, and nothing else of the same users.
+    let sql = "SELECT count(*) FROM events WHERE type = 'token.expired' GROUP BY record::json->>'request_id'";
+    let batches: Vec<i64> = sqlx::query_scalar(sql).fetch_all(&service.database.pool).await.unwrap();
+    assert!(batches.iter().all(|events| *events <= 200), "{batches:?}");
     service.stop().await;
 }
 

@@ -1,16 +1,15 @@
 //! Loading: what a batch of commands names, with a few set-based queries.
 
+use super::owners::{load_due, load_gateways, load_swept, load_users};
 use super::token_row::{self, COLUMNS};
 use super::{LoadError, from_sql, rows};
-use counterfoil_domain::ids::{SessionId, TokenId, UserId, ValueId};
+use counterfoil_domain::ids::{SessionId, UserId, ValueId};
 use counterfoil_domain::names::Names;
 use counterfoil_domain::state::{Session, State};
 use counterfoil_domain::timestamp::Timestamp;
-use counterfoil_domain::token::{Owner, Token};
-use counterfoil_domain::user::StandingToken;
+use counterfoil_domain::token::Token;
 use counterfoil_domain::value::Value;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Loads what is named into a state at position `head`: tokens with their owners, users with what stands of theirs,
@@ -34,16 +33,17 @@ pub async fn named(
     );
     load_gateways(connection, &mut state, names).await?;
     load_users(connection, &mut state, names).await?;
+    load_due(connection, &mut state, now).await?;
+    load_swept(connection, &mut state, names).await?;
     load_organizations(connection, &mut state, names).await?;
     load_environments(connection, &mut state, names).await?;
     load_sessions(connection, &mut state, names).await?;
     load_sign_in_names(connection, &mut state, names).await?;
     load_notes(connection, &mut state, names).await?;
-    load_due(connection, &mut state, now).await?;
     Ok(state)
 }
 
-fn insert_tokens(state: &mut State, tokens: Vec<Token>) {
+pub(super) fn insert_tokens(state: &mut State, tokens: Vec<Token>) {
     state.tokens.extend(tokens.into_iter().map(|token| (token.id, Box::new(token))));
 }
 
@@ -60,82 +60,6 @@ pub(crate) async fn tokens_where(
     let sql = format!("SELECT {COLUMNS} FROM tokens WHERE {condition}");
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await?;
     rows.iter().map(token_row::read).collect()
-}
-
-async fn load_gateways(
-    connection: &mut PgConnection,
-    state: &mut State,
-    names: &Names,
-) -> Result<(), LoadError> {
-    let owners = state.tokens.values().filter_map(|token| match token.owner {
-        Owner::Gateway(id) => Some(id.0),
-        Owner::User(_) => None,
-    });
-    let mut ids: Vec<Uuid> = names.gateways.iter().map(|id| id.0).chain(owners).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let sql = format!("SELECT {} FROM gateways WHERE id = ANY($1)", rows::GATEWAY);
-    for row in sqlx::query(AssertSqlSafe(sql)).bind(&ids).fetch_all(&mut *connection).await? {
-        let gateway = rows::gateway(&row)?;
-        state.gateways.insert(gateway.id, gateway);
-    }
-    for token in tokens_where(connection, "gateway_id = ANY($1) AND ended_seq IS NULL", &ids).await? {
-        if let Owner::Gateway(owner) = token.owner
-            && let Some(gateway) = state.gateways.get_mut(&owner)
-        {
-            gateway.standing.insert(token.id);
-        }
-        state.tokens.insert(token.id, Box::new(token));
-    }
-    Ok(())
-}
-
-async fn load_users(
-    connection: &mut PgConnection,
-    state: &mut State,
-    names: &Names,
-) -> Result<(), LoadError> {
-    let owners = state.tokens.values().filter_map(|token| token.user()).map(|id| id.0);
-    let named = names.users.iter().chain(&names.users_in_full).map(|id| id.0);
-    let mut ids: Vec<Uuid> = named.chain(owners).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let sql = format!("SELECT {} FROM users WHERE id = ANY($1)", rows::USER);
-    for row in sqlx::query(AssertSqlSafe(sql)).bind(&ids).fetch_all(&mut *connection).await? {
-        let user = rows::user(&row)?;
-        state.users.insert(user.id, user);
-    }
-    load_standing(connection, state, &ids).await
-}
-
-/// What stands of these users, in outline: one row a user, however many tokens it has.
-async fn load_standing(
-    connection: &mut PgConnection,
-    state: &mut State,
-    users: &[Uuid],
-) -> Result<(), LoadError> {
-    let sql = "SELECT user_id, array_agg(slot), array_agg(token_id), array_agg(expires_at)
-               FROM claimed_slots WHERE user_id = ANY($1) GROUP BY user_id";
-    for row in sqlx::query(sql).bind(users).fetch_all(connection).await? {
-        let slots: Vec<i16> = row.try_get(1)?;
-        let ids: Vec<Uuid> = row.try_get(2)?;
-        let expiries: Vec<Option<OffsetDateTime>> = row.try_get(3)?;
-        if let Some(user) = state.users.get_mut(&UserId(row.try_get(0)?)) {
-            let entries = slots.into_iter().zip(ids).zip(expiries);
-            user.standing = entries
-                .map(|((slot, id), at)| {
-                    (slot as u16, StandingToken { id: TokenId(id), expires_at: at.map(from_sql) })
-                })
-                .collect();
-        }
-    }
-    Ok(())
 }
 
 async fn load_organizations(
@@ -236,24 +160,6 @@ pub(crate) async fn load_values(
             state.values.insert(id, Value { id, salt, text: row.try_get(2)? });
         }
     }
-    Ok(())
-}
-
-/// Loads in full the standing tokens that are due, so that their expiry can be recorded before anything else is
-/// decided. A minute more is loaded than `now` asks for, since the clock that judges may be ahead of this one.
-async fn load_due(connection: &mut PgConnection, state: &mut State, now: Timestamp) -> Result<(), LoadError> {
-    let soon = now.plus_seconds(60);
-    let due: Vec<Uuid> = state
-        .users
-        .values()
-        .flat_map(|user| user.standing.values())
-        .filter(|token| {
-            token.expires_at.is_some_and(|at| at <= soon) && !state.tokens.contains_key(&token.id)
-        })
-        .map(|token| token.id.0)
-        .collect();
-    let tokens = tokens_where(connection, "id = ANY($1)", &due).await?;
-    insert_tokens(state, tokens);
     Ok(())
 }
 

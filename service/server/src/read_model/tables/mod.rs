@@ -6,6 +6,7 @@ pub mod changed;
 pub mod claims;
 pub mod load;
 pub mod operator_requests;
+mod owners;
 pub mod rows;
 pub mod standing;
 pub mod store;
