@@ -179,7 +179,7 @@ impl Applier {
     async fn stretch(&self, connection: &mut PgConnection, until: Seq) -> Result<Digest, ApplyError> {
         let (events, chain) = read::range(connection, self.applied(), self.chain, until).await?;
         let touched = Touched::by(events.iter().map(|event| &event.event));
-        touched.load(connection, &self.index).await?;
+        touched.load(connection, &self.index, self.applied()).await?;
         Ok(chain)
     }
 }
@@ -188,7 +188,7 @@ impl Applier {
 #[derive(Default)]
 struct Touched {
     tokens: BTreeSet<Uuid>,
-    /// Owners all of whose tokens were touched.
+    /// Owners all of whose standing tokens ended.
     all_of: BTreeSet<Uuid>,
     users: BTreeSet<Uuid>,
     organizations: BTreeSet<Uuid>,
@@ -226,7 +226,13 @@ impl Touched {
         t
     }
 
-    async fn load(&self, connection: &mut PgConnection, index: &DigestIndex) -> Result<(), ApplyError> {
+    /// Puts them into an index that has everything up to `applied`.
+    async fn load(
+        &self,
+        connection: &mut PgConnection,
+        index: &DigestIndex,
+        applied: Seq,
+    ) -> Result<(), ApplyError> {
         let ids = |set: &BTreeSet<Uuid>| set.iter().copied().collect::<Vec<Uuid>>();
         shared(
             connection,
@@ -240,10 +246,7 @@ impl Touched {
         for token in load::tokens_where(connection, "id = ANY($1)", &ids(&self.tokens)).await? {
             index.put_token(&token);
         }
-        for token in
-            load::tokens_where(connection, "user_id = ANY($1) OR gateway_id = ANY($1)", &ids(&self.all_of))
-                .await?
-        {
+        for token in load::ended_after(connection, &ids(&self.all_of), applied).await? {
             index.put_token(&token);
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! one that was applied is refused.
 
 use crate::support::Service;
-use crate::support::people::{add_member, command, commit};
+use crate::support::people::{add_member, command, commit, person};
 use counterfoil::clock::Clock;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, SecretText};
@@ -129,5 +129,42 @@ async fn another_log_than_the_applied_one_is_refused_whatever_its_length() {
     run(&mut superuser, "DROP TABLE saved").await;
     drop(superuser);
     crate::whole::whole(&service).await;
+    service.stop().await;
+}
+
+/// Rows of the tokens that were read, by whoever and however, as PostgreSQL counts them.
+async fn tokens_read(superuser: &mut PgConnection) -> i64 {
+    let sql = "SELECT pg_stat_get_tuples_returned(t) + pg_stat_get_tuples_fetched(t) + (SELECT
+            sum(pg_stat_get_tuples_returned(indexrelid))::bigint FROM pg_index WHERE indrelid = t)
+        FROM (SELECT 'tokens'::regclass::oid) tokens(t)";
+    sqlx::query_scalar(sql).fetch_one(superuser).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_of_all_reads_nothing_of_what_ended_long_ago() {
+    let service = Service::start().await;
+    let person = person(&service, "member@example.com", Role::Member).await;
+    let cluster = service.database.private.as_ref().unwrap();
+    let mut superuser = cluster.superuser("counterfoil").connect().await.unwrap();
+    let many = format!(
+        "INSERT INTO tokens SELECT (jsonb_populate_record(NULL::tokens, to_jsonb(t) || jsonb_build_object(
+            'id', gen_random_uuid(), 'slot', NULL, 'ended_seq', 1, 'ended_at', now(), 'ended_how', 'revoked'))).*
+         FROM tokens t, generate_series(1, 20000) WHERE t.user_id = '{}'",
+        person.user
+    );
+    run(&mut superuser, &many).await;
+    let actor = Actor::Token { token_id: person.token, generation: 1, user_id: person.user };
+    let all = Action::RevokeAll { reason: None, sessions: false };
+    // What was read until now is counted by then.
+    sleep(SOON).await;
+    let before = tokens_read(&mut superuser).await;
+    assert!(commit(&service, &[command(&service, &actor, all)]).await[0].is_ok());
+    while service.is_active(&person.plaintext).await != Some(false) {
+        sleep(Duration::from_millis(20)).await;
+    }
+    sleep(SOON).await;
+    let read = tokens_read(&mut superuser).await - before;
+    assert!(read < 1000, "{read} rows were read, of which one had to be");
+    drop(superuser);
     service.stop().await;
 }

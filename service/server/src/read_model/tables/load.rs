@@ -3,7 +3,7 @@
 use super::owners::{load_due, load_gateways, load_swept, load_users};
 use super::token_row::{self, COLUMNS};
 use super::{LoadError, from_sql, rows};
-use counterfoil_domain::ids::{SessionId, UserId, ValueId};
+use counterfoil_domain::ids::{Seq, SessionId, UserId, ValueId};
 use counterfoil_domain::names::Names;
 use counterfoil_domain::state::{Session, State};
 use counterfoil_domain::timestamp::Timestamp;
@@ -60,6 +60,24 @@ pub(crate) async fn tokens_where(
     let sql = format!("SELECT {COLUMNS} FROM tokens WHERE {condition}");
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await?;
     rows.iter().map(token_row::read).collect()
+}
+
+/// The tokens of these users and gateways that ended after an event. Those that ended before are not read: of a user's
+/// there may be any number.
+pub(crate) async fn ended_after(
+    connection: &mut PgConnection,
+    owners: &[Uuid],
+    after: Seq,
+) -> Result<Vec<Token>, LoadError> {
+    let mut tokens = Vec::new();
+    for owner in ["user_id", "gateway_id"] {
+        let sql = format!("SELECT {COLUMNS} FROM tokens WHERE {owner} = ANY($1) AND ended_seq > $2");
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(owners).bind(after as i64);
+        for row in query.fetch_all(&mut *connection).await? {
+            tokens.push(token_row::read(&row)?);
+        }
+    }
+    Ok(tokens)
 }
 
 async fn load_organizations(
