@@ -5,7 +5,7 @@ use super::read::records;
 use super::{APPEND_LOCK, SERVING_LOCK, failure};
 use crate::clock::Clock;
 use crate::postgres::migrate::{self, MigrateError};
-use crate::postgres::settings::for_writer;
+use crate::postgres::settings::{Wrong, for_writer, wrong};
 use crate::read_model::applier::{Applier, ApplyError};
 use crate::read_model::freshness::{Doubt, FENCE};
 use counterfoil_domain::ids::Seq;
@@ -35,6 +35,14 @@ pub enum SessionError {
     /// A newer program has migrated the database meanwhile, and takes over.
     #[error(transparent)]
     Schema(MigrateError),
+    /// What was reached is a standby.
+    #[error(
+        "the server that was reached is a standby: nothing can be written to it, and what it shows may be old"
+    )]
+    Standby,
+    /// What was reached has settings under which no promise could be kept.
+    #[error("the database's setting {} is {:?}; it must be {}: {}", .0.name, .0.found, .0.wanted, .0.why)]
+    Setting(Wrong),
     /// The session lives, but the index could not be brought up to the log.
     #[error("the index could not be brought up to the log: {0}")]
     Behind(#[source] ApplyError),
@@ -46,6 +54,7 @@ impl SessionError {
         match self {
             Self::Database(error) => failure::doubt(error),
             Self::AnotherServes | Self::Schema(_) => Doubt::AnotherServes,
+            Self::Standby | Self::Setting(_) => Doubt::Unfit,
             Self::Behind(error) => error.doubt(),
         }
     }
@@ -76,7 +85,8 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error
 }
 
 impl Session {
-    /// Connects and takes the serving lock if it is free, and the tables are still those of this version.
+    /// Connects and takes the serving lock if it is free, and the tables are still those of this version. What is reached
+    /// may be another server than before: a standby gives locks away, and shows what was true a while ago.
     ///
     /// # Errors
     /// See [`SessionError`].
@@ -89,6 +99,12 @@ impl Session {
             .await?;
         let backend = (row.try_get(0)?, row.try_get(1)?);
         sqlx::query("RESET ROLE").execute(&mut connection).await?;
+        if sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut connection).await? {
+            return Err(SessionError::Standby);
+        }
+        if let Some(first) = wrong(&mut connection).await?.into_iter().next() {
+            return Err(SessionError::Setting(first));
+        }
         let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
             .bind(SERVING_LOCK)
             .fetch_one(&mut connection)

@@ -61,15 +61,16 @@ const ASSERTED: [(&str, &[&str], &str); 12] = [
 ];
 
 /// A setting under which no promise could be kept.
-pub(crate) struct Wrong {
+#[derive(Debug)]
+pub struct Wrong {
     /// Which.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// What it is.
-    pub(crate) found: String,
+    pub found: String,
     /// What it must be.
-    pub(crate) wanted: &'static str,
+    pub wanted: &'static str,
     /// Why.
-    pub(crate) why: &'static str,
+    pub why: &'static str,
 }
 
 /// What is wrong with the settings of a session of ours.

@@ -19,6 +19,8 @@ pub enum Doubt {
     Unreachable,
     /// The database says that it starts, recovers or stops.
     Recovering,
+    /// The database is a standby, or has settings under which no promise could be kept.
+    Unfit,
     /// Another service holds the serving lock.
     AnotherServes,
     /// The database answers, and the index cannot be brought up to the log.
@@ -29,10 +31,11 @@ pub enum Doubt {
 
 impl Doubt {
     /// All of them, in this order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Starting,
         Self::Unreachable,
         Self::Recovering,
+        Self::Unfit,
         Self::AnotherServes,
         Self::Behind,
         Self::AnotherLog,

@@ -38,6 +38,14 @@ fn of_doubt(doubt: Doubt) -> Words {
              so is the service.",
             1,
         ),
+        Doubt::Unfit => (
+            "database-unfit",
+            "The database cannot be relied on",
+            "The database is a standby, or has a setting under which no promise could be kept. The service finds its way \
+             back once its address leads to a database that can be written; its operator finds which it is in its log. Ask \
+             again later.",
+            5,
+        ),
         Doubt::AnotherServes => (
             "another-serves",
             "Another service has taken over",

@@ -3,9 +3,12 @@
 use super::{path, plaintext, until_ready_says};
 use crate::support::Service;
 use counterfoil::event_log::SERVING_LOCK;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgConnection};
+use std::os::unix::fs::MetadataExt;
 
 async fn superuser(service: &Service) -> PgConnection {
     let cluster = service.database.private.as_ref().unwrap();
@@ -56,6 +59,27 @@ async fn a_service_whose_lock_another_has_says_so_until_it_has_it_back() {
     until_ready_says(service.base(), None).await;
     assert_eq!(service.is_active(plaintext(&token)).await, Some(true));
     drop((other, ends));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_in_the_place_of_the_database_is_not_taken_for_it() {
+    let service = Service::start().await;
+    let token = service.issue(json!({})).await;
+    let cluster = service.database.private.as_ref().unwrap();
+    let (signal, owner) =
+        (cluster.cluster_dir().join("standby.signal"), cluster.cluster_dir().metadata().unwrap());
+    std::fs::write(&signal, "").unwrap();
+    std::os::unix::fs::chown(&signal, Some(owner.uid()), Some(owner.gid())).unwrap();
+    // It gives locks away, and what it shows ends where its server was killed.
+    kill(Pid::from_raw(cluster.postmaster_pid().unwrap()), Signal::SIGKILL).unwrap();
+    all_say(&service, &token, "database-unfit").await;
+    let mut superuser = superuser(&service).await;
+    run(&mut superuser, "SELECT pg_promote()").await;
+    until_ready_says(service.base(), None).await;
+    assert_eq!(service.is_active(plaintext(&token)).await, Some(true));
+    drop(superuser);
+    crate::whole::whole(&service).await;
     service.stop().await;
 }
 
