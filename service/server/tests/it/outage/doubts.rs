@@ -1,14 +1,19 @@
 //! Each reason for which nothing can be called active is named, by `/readyz` and by whatever is refused for it.
 
 use super::{path, plaintext, until_ready_says};
+use crate::queue::owner;
 use crate::support::Service;
+use crate::support::people::{command as act, commit};
 use counterfoil::event_log::SERVING_LOCK;
+use counterfoil::read_model::freshness::FENCE;
+use counterfoil_domain::command::Action;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgConnection};
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
 async fn superuser(service: &Service) -> PgConnection {
     let cluster = service.database.private.as_ref().unwrap();
@@ -35,9 +40,9 @@ async fn all_say(service: &Service, token: &Value, reason: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_whose_lock_another_has_says_so_until_it_has_it_back() {
+async fn a_service_whose_lock_another_has_says_so_and_waits_for_a_moment_once_it_has_it_back() {
     let service = Service::start().await;
-    let token = service.issue(json!({})).await;
+    let (token, revoked) = (service.issue(json!({})).await, service.issue(json!({})).await);
     let (mut other, mut ends) = (superuser(&service).await, superuser(&service).await);
     // The other stands in line for the lock when the session that holds it is ended.
     let waits = tokio::spawn(async move {
@@ -49,14 +54,26 @@ async fn a_service_whose_lock_another_has_says_so_until_it_has_it_back() {
     let holder: i32 = loop {
         match sqlx::query_scalar(sql).fetch_optional(&mut ends).await.unwrap() {
             Some(pid) => break pid,
-            None => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     };
     run(&mut ends, &format!("SELECT pg_terminate_backend({holder})")).await;
     let mut other = waits.await.unwrap();
     all_say(&service, &token, "another-serves").await;
+    let id = revoked["id"].as_str().unwrap().parse().unwrap();
+    let (owner, revoke) = (owner(&service).await, Action::Revoke { id, reason: None });
+    assert!(commit(&service, &[act(&service, &owner, revoke)]).await[0].is_ok());
+    // Until a second after it gave the lock back, the other may still answer by its last proof.
+    let given_back = Instant::now();
     run(&mut other, &format!("SELECT pg_advisory_unlock({SERVING_LOCK})")).await;
-    until_ready_says(service.base(), None).await;
+    let told = loop {
+        match service.is_active(plaintext(&revoked)).await {
+            Some(active) => break active,
+            None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    assert!(given_back.elapsed() >= FENCE, "it answers {:?} after", given_back.elapsed());
+    assert!(!told);
     assert_eq!(service.is_active(plaintext(&token)).await, Some(true));
     drop((other, ends));
     service.stop().await;
