@@ -6,7 +6,7 @@ use super::writer::{Idempotency, WriteError};
 use counterfoil_domain::command::Command;
 use std::collections::VecDeque;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 /// Commands in one batch.
@@ -22,6 +22,8 @@ pub(super) struct Queued {
     pub(super) idempotency: Option<Idempotency>,
     pub(super) reply: oneshot::Sender<Result<Reply, WriteError>>,
     pub(super) since: Instant,
+    /// Given back with it: that is what bounds the queue.
+    pub(super) _place: OwnedSemaphorePermit,
 }
 
 impl Queued {
@@ -33,14 +35,14 @@ impl Queued {
 
 /// See the module. The writer's task owns it.
 pub(super) struct Queue {
-    commands: mpsc::Receiver<Queued>,
+    commands: mpsc::UnboundedReceiver<Queued>,
     waiting: VecDeque<Queued>,
     patient: VecDeque<Queued>,
 }
 
 impl Queue {
     /// A queue of what comes by a channel.
-    pub(super) fn new(commands: mpsc::Receiver<Queued>) -> Self {
+    pub(super) fn new(commands: mpsc::UnboundedReceiver<Queued>) -> Self {
         Self { commands, waiting: VecDeque::new(), patient: VecDeque::new() }
     }
 

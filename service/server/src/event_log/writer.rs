@@ -17,7 +17,7 @@ use sqlx::postgres::PgConnectOptions;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
@@ -47,11 +47,13 @@ pub enum WriteError {
 /// Hands commands to the writer's task. Clones share the queue.
 #[derive(Clone)]
 pub struct Writer {
-    queue: mpsc::Sender<Queued>,
+    queue: mpsc::UnboundedSender<Queued>,
+    /// A command has one from when it is handed over until it is answered, wherever it waits meanwhile.
+    places: Arc<Semaphore>,
 }
 
 /// Commands that may wait. What comes on top is answered "unavailable" at once.
-const QUEUE: usize = 4096;
+pub const QUEUE: usize = 4096;
 /// How long the outcome of a commit is looked for. Its callers are answered earlier.
 const LOOKING: Duration = Duration::from_secs(30);
 
@@ -77,12 +79,12 @@ impl Writer {
     /// Starts the writer's task on a session that holds the serving lock. The task ends when every clone of the
     /// writer is gone and the queue is empty.
     pub fn start(parts: Parts, session: Session) -> (Self, JoinHandle<()>) {
-        let (queue, commands) = mpsc::channel(QUEUE);
+        let (queue, commands) = mpsc::unbounded_channel();
         let Parts { connect, applier, freshness, clock, limits, metrics, faults } = parts;
         let node = Node::new(session, connect, applier, freshness, clock, metrics.head.clone());
         let queued = Queue::new(commands);
         let task = Task { node, queue: queued, limits, metrics, faults, failures: Recurring::new() };
-        (Self { queue }, tokio::spawn(task.run()))
+        (Self { queue, places: Arc::new(Semaphore::new(QUEUE)) }, tokio::spawn(task.run()))
     }
 
     /// Has a command decided. The command is whole once this is called: dropping the future changes nothing. It is
@@ -95,9 +97,11 @@ impl Writer {
         command: Command,
         idempotency: Option<Idempotency>,
     ) -> Result<Reply, WriteError> {
+        let too_many = WriteError::NotNow(NotNow::TooMany);
+        let place = self.places.clone().try_acquire_owned().map_err(|_| too_many.clone())?;
         let (reply, answer) = oneshot::channel();
-        let queued = Queued { command, idempotency, reply, since: Instant::now() };
-        self.queue.try_send(queued).map_err(|_| WriteError::NotNow(NotNow::TooMany))?;
+        let queued = Queued { command, idempotency, reply, since: Instant::now(), _place: place };
+        self.queue.send(queued).map_err(|_| too_many)?;
         match timeout(DEADLINE, answer).await {
             Ok(Ok(answer)) => answer,
             _ => Err(WriteError::NotNow(NotNow::Unknown)),
@@ -106,23 +110,23 @@ impl Writer {
 
     /// A way to the queue that does not keep the writer's task alive.
     pub fn downgrade(&self) -> WeakWriter {
-        WeakWriter(self.queue.downgrade())
+        WeakWriter(self.queue.downgrade(), self.places.clone())
     }
 
-    /// How many commands are in the queue.
+    /// How many commands are not answered yet.
     pub fn waiting(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
+        QUEUE - self.places.available_permits()
     }
 }
 
 /// See [`Writer::downgrade`].
 #[derive(Clone)]
-pub struct WeakWriter(mpsc::WeakSender<Queued>);
+pub struct WeakWriter(mpsc::WeakUnboundedSender<Queued>, Arc<Semaphore>);
 
 impl WeakWriter {
     /// The writer, unless its task is about to end.
     pub fn upgrade(&self) -> Option<Writer> {
-        self.0.upgrade().map(|queue| Writer { queue })
+        self.0.upgrade().map(|queue| Writer { queue, places: self.1.clone() })
     }
 }
 

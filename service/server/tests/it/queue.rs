@@ -7,7 +7,8 @@ use crate::whole::whole;
 use counterfoil::clock::{Clock, random};
 use counterfoil::event_log::APPEND_LOCK;
 use counterfoil::event_log::batch::{Refused, Reply};
-use counterfoil::event_log::writer::WriteError;
+use counterfoil::event_log::failure::NotNow;
+use counterfoil::event_log::writer::{QUEUE, WriteError};
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Answer};
 use counterfoil_domain::ids::{SessionId, TokenId};
@@ -23,6 +24,8 @@ use serde_json::json;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 type Outcome = Result<Reply, WriteError>;
 
@@ -271,4 +274,60 @@ async fn what_another_process_revoked_is_inactive_once_anybody_is_told_so() {
     assert_eq!(service.events("token.revoked").await, 20);
     whole(&service).await;
     service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_is_counted_wherever_it_waits_and_no_more_than_so_many_do() {
+    let service = Arc::new(Service::start().await);
+    let ask = |answers: &mut JoinSet<Outcome>, commands: usize| {
+        for _ in 0..commands {
+            let (service, id) = (service.clone(), TokenId(Clock::system().uuid()));
+            let action = Action::EndPrevious { id, generation: 1 };
+            answers.spawn(async move { write(&service, &Actor::System, action).await });
+        }
+    };
+    let waiting = async |commands: usize| {
+        for _ in 0..200 {
+            if service.app().writer.waiting() == commands {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{} wait, and not {commands}", service.app().writer.waiting());
+    };
+    let mut answers = JoinSet::new();
+    let mut first = hold_the_order(&service).await;
+    ask(&mut answers, QUEUE);
+    until_somebody_waits(&mut first).await;
+    waiting(QUEUE).await;
+    // One batch is decided, then the order is held again: by then the writer has taken all that was in its channel.
+    let second = tokio::spawn({
+        let service = service.clone();
+        async move { hold_the_order(&service).await }
+    });
+    let lines = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    while sqlx::query_scalar::<_, i64>(lines).fetch_one(&mut first).await.unwrap() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    sqlx::query("COMMIT").execute(&mut first).await.unwrap();
+    let mut second = second.await.unwrap();
+    until_somebody_waits(&mut second).await;
+    let mut answered = 0;
+    while let Ok(Some(_)) = timeout(Duration::from_millis(200), answers.join_next()).await {
+        answered += 1;
+    }
+    assert!(answered > 0 && answered < QUEUE / 2, "{answered}");
+    waiting(QUEUE - answered).await;
+    assert!(service.metrics().contains(&format!("counterfoil_writer_queue_commands {}\n", QUEUE - answered)));
+    ask(&mut answers, answered);
+    waiting(QUEUE).await;
+    let refused = write(&service, &Actor::System, Action::EndAllSessions).await;
+    assert!(matches!(refused, Err(WriteError::NotNow(NotNow::TooMany))), "{refused:?}");
+    sqlx::query("COMMIT").execute(&mut second).await.unwrap();
+    let all = answers.join_all().await;
+    assert!(all.iter().all(|answer| !matches!(answer, Err(WriteError::NotNow(_)))), "{all:?}");
+    waiting(0).await;
+    first.close().await.unwrap();
+    second.close().await.unwrap();
+    Arc::into_inner(service).unwrap().stop().await;
 }

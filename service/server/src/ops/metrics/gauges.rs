@@ -43,7 +43,7 @@ impl Gauges {
             applied: gauge("counterfoil_applied_seq", "The last event that the index reflects"),
             head: gauge("counterfoil_head_seq", "The last event of the log that this node saw"),
             lag: gauge("counterfoil_applied_lag_events", "Events seen in the log and not applied yet"),
-            queue: gauge("counterfoil_writer_queue_commands", "Commands that wait for the writer"),
+            queue: gauge("counterfoil_writer_queue_commands", "Commands that the writer has not answered"),
             fresh: gauge("counterfoil_fresh", "1 while this node may answer that a token is active"),
             rate_keys: gauge("counterfoil_rate_limit_keys", "Keys of rate limits"),
             memory: gauge("process_resident_memory_bytes", "Resident memory"),
