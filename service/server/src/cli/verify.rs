@@ -26,7 +26,6 @@ struct Document<'a> {
     #[serde(flatten)]
     measured: Measured,
     rows: u64,
-    erased_values: u64,
     /// Of a download: positions that it lacks, and whether it reaches to the head as of then.
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<u64>,
@@ -65,14 +64,13 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
 }
 
 fn json(verified: &Verified, measured: Measured, is_download: bool) -> serde_json::Result<String> {
-    let Verified { head, chain, rows, erased, findings, extent, .. } = verified;
+    let Verified { head, chain, rows, findings, extent, .. } = verified;
     serde_json::to_string(&Document {
         ok: findings.count == 0,
         head: *head,
         chain,
         measured,
         rows: *rows,
-        erased_values: *erased,
         missing: is_download.then_some(extent.missing),
         reaches_head: is_download.then_some(extent.end.is_some_and(|(_, whole)| whole)),
         difference_count: findings.count,
@@ -84,16 +82,13 @@ fn print(verified: &Verified, measured: &Measured, is_download: bool) {
     for difference in &verified.findings.first {
         document(&difference.to_string());
     }
-    let Verified { head, chain, rows, erased, .. } = verified;
+    let Verified { head, chain, rows, .. } = verified;
     document(&format!("{measured}, up to event {head}, whose chain value is {chain}"));
     if is_download {
         said_of_a_download(verified);
         return;
     }
     document(&format!("{rows} rows of the tables were compared with what the events fold into"));
-    if *erased > 0 {
-        document(&format!("{erased} personal values were erased; what the events say of them still holds"));
-    }
 }
 
 /// What a download can show, and what it cannot.

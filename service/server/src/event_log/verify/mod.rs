@@ -3,7 +3,8 @@
 //! One snapshot of the database is read whole, without a lock. Every event must follow from the one before (position,
 //! chain, instant), be readable, agree with its copies in columns, and be able to happen; folded from nothing, the
 //! events must give exactly the rows that are there, with every claim, and commit to exactly the personal values that
-//! are there. An erased value is said, and is no difference.
+//! are there. No event of this version erases a value, so one that is missing is a difference; an event that does will
+//! take what it erases from what is expected (`walk::Walk::values`).
 //!
 //! What cannot be found: a rewriting of the whole rest of the log with all that follows from it, which needs a proof
 //! kept outside (the head's chain value is printed for that); and changes to what is not derived from events, such
@@ -84,8 +85,6 @@ pub struct Verified {
     pub chain: String,
     /// Rows that were compared.
     pub rows: u64,
-    /// Personal values that events commit to and that are not there any more.
-    pub erased: u64,
     /// All that differs.
     pub findings: Findings,
     /// What a download lacks.
@@ -102,9 +101,9 @@ pub async fn verify(pool: &PgPool, progress: &Arc<Progress>) -> Result<Verified,
     connection.close_on_drop();
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let mut walk = walk_table(&mut snapshot, None, progress).await?;
-    let (rows, erased) = tables::compare(&mut snapshot, &mut walk, progress).await?;
+    let rows = tables::compare(&mut snapshot, &mut walk, progress).await?;
     snapshot.rollback().await?;
-    Ok(verified(walk, rows, erased))
+    Ok(verified(walk, rows))
 }
 
 /// Verifies a download of the feed: order, chain, and that what is there can have happened. Where events are missing,
@@ -113,12 +112,12 @@ pub async fn verify(pool: &PgPool, progress: &Arc<Progress>) -> Result<Verified,
 /// # Errors
 /// See [`VerifyError`].
 pub async fn download(path: &Path, progress: &Arc<Progress>) -> Result<Verified, VerifyError> {
-    Ok(verified(walk_file(path, None, progress).await?, 0, 0))
+    Ok(verified(walk_file(path, None, progress).await?, 0))
 }
 
-fn verified(walk: Walk, rows: u64, erased: u64) -> Verified {
+fn verified(walk: Walk, rows: u64) -> Verified {
     let (events, head, chain) = (walk.events, walk.head(), walk.chain().hex());
-    Verified { events, head, chain, rows, erased, findings: walk.findings, extent: walk.extent }
+    Verified { events, head, chain, rows, findings: walk.findings, extent: walk.extent }
 }
 
 /// Walks the table's events, in a snapshot.

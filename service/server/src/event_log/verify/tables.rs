@@ -25,12 +25,12 @@ use std::hash::Hash;
 use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
-/// Compares all tables. How many rows there were, and how many values were erased.
+/// Compares all tables. How many rows there were.
 pub(super) async fn compare(
     snapshot: &mut PgConnection,
     walk: &mut Walk,
     progress: &Progress,
-) -> Result<(u64, u64), VerifyError> {
+) -> Result<u64, VerifyError> {
     let Walk { state, findings, values, .. } = walk;
     let mut tables = Tables { snapshot, findings, progress, rows: 0 };
     tables.slots(state).await?;
@@ -40,9 +40,9 @@ pub(super) async fn compare(
     tables.entities::<Gateway>(&state.gateways).await?;
     tables.entities::<User>(&state.users).await?;
     tables.tokens(&state.tokens).await?;
-    let erased = tables.values(values).await?;
+    tables.values(values).await?;
     tables.sign_in().await?;
-    Ok((tables.rows, erased))
+    Ok(tables.rows)
 }
 
 /// An entity that has a table.
@@ -201,9 +201,9 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Every value is the one that an event commits to. How many were erased.
-    async fn values(&mut self, committed: &HashMap<ValueId, Committed>) -> Result<u64, VerifyError> {
-        let mut found = 0;
+    /// Every value is the one that an event commits to, and each that an event commits to is there.
+    async fn values(&mut self, committed: &HashMap<ValueId, Committed>) -> Result<(), VerifyError> {
+        let mut seen = HashSet::with_capacity(committed.len());
         let sql = "SELECT id, subject, value, folded, salt FROM personal_values";
         let mut rows = sqlx::query(sql).fetch(&mut *self.snapshot);
         while let Some(row) = rows.try_next().await? {
@@ -213,7 +213,7 @@ impl Tables<'_> {
                 self.findings.row("personal_values", id, "no event commits to it");
                 continue;
             };
-            found += 1;
+            seen.insert(ValueId(id));
             let (subject, value, as_folded, salt): (Uuid, &str, &str, &[u8]) =
                 (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
             let fits =
@@ -229,7 +229,12 @@ impl Tables<'_> {
                 self.findings.row("personal_values", id, "its subject is not the event's");
             }
         }
-        Ok(committed.len() as u64 - found)
+        drop(rows);
+        for (id, committed) in committed.iter().filter(|(id, _)| !seen.contains(id)) {
+            let what = format!("event {} commits to it, and it is not there", committed.seq);
+            self.findings.row("personal_values", id.0, what);
+        }
+        Ok(())
     }
 
     /// The ways in that are derived: an address leads to the user whose it is, and a password is there exactly if an

@@ -59,6 +59,7 @@ pub struct Walk {
     pub last: Option<(Seq, Digest, Timestamp)>,
     /// What a download lacks.
     pub extent: Extent,
+    /// The personal values that must be there.
     pub(crate) values: HashMap<ValueId, Committed>,
     pub(crate) until: Option<Until>,
     /// Whether the events are a download, which may lack what its reader may not see.

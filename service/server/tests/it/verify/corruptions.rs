@@ -108,6 +108,12 @@ pub(super) fn corruptions(service: &Service, made: &Made) -> Vec<(String, &'stat
             "personal_values",
             "no event",
         ),
+        // No event of this version erases one.
+        (
+            "DELETE FROM personal_values WHERE value = 'renamed'".into(),
+            "personal_values",
+            "commits to it, and it is not there",
+        ),
         (
             format!("UPDATE sign_in_names SET key = 'thief@example.com' WHERE user_id = '{owner}'"),
             "sign_in_names",
