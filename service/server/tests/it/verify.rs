@@ -9,7 +9,7 @@ use crate::whole::whole;
 use corruptions::corruptions;
 use counterfoil::clock::Clock;
 use counterfoil::event_log::replay::{self, Replayed};
-use counterfoil::event_log::verify::{self, Progress, Until, Verified};
+use counterfoil::event_log::verify::{self, Difference, Progress, Until, Verified};
 use counterfoil_domain::event::Event;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
@@ -143,5 +143,28 @@ async fn every_corruption_is_named() {
         "{text}"
     );
     put_back(&mut superuser).await;
+    without_keys(&service, &mut superuser).await;
     service.stop().await;
+}
+
+/// Who may drop keys and constraints may have rows twice, and values of any length: each is named, and ends nothing.
+async fn without_keys(service: &Service, superuser: &mut PgConnection) {
+    run(superuser, "ALTER TABLE events DROP CONSTRAINT events_chain_check").await;
+    run(superuser, "UPDATE events SET chain = 'short' WHERE seq = 3").await;
+    let found = verified(service).await.findings.first;
+    let of_the_chain = |seq| {
+        move |difference: &&Difference| difference.seq == Some(seq) && difference.what.contains("chain value")
+    };
+    assert_eq!(found.iter().filter(of_the_chain(3)).count(), 1, "{found:#?}");
+    put_back(superuser).await;
+    for table in TABLES.into_iter().filter(|table| *table != "events") {
+        run(superuser, &format!("ALTER TABLE {table} DROP CONSTRAINT {table}_pkey")).await;
+        run(superuser, &format!("INSERT INTO {table} SELECT * FROM {table} LIMIT 1")).await;
+        let found = verified(service).await.findings.first;
+        let twice = found
+            .iter()
+            .any(|difference| difference.table == Some(table) && difference.what.contains("more than once"));
+        assert!(twice, "{table}: {found:#?}");
+        put_back(superuser).await;
+    }
 }

@@ -89,7 +89,9 @@ impl Decoder {
         let mut fields = Fields::next(row, 8).ok_or(VerifyError::Copy)?;
         let seq = i64::from_be_bytes(fields.array()?);
         let record = std::str::from_utf8(fields.bytes()?).map_err(|_| VerifyError::Copy)?;
-        let digest = Digest(fields.array()?);
+        // One of another length, where that constraint was dropped, is one that does not follow.
+        let digest = fields.field().flatten().and_then(|bytes| bytes.try_into().ok());
+        let digest = digest.map_or(CHAIN_START, Digest);
         let (name, organization) = (fields.bytes()?, fields.optional_uuid()?);
         let (subject, user) = (fields.uuid()?, fields.optional_uuid()?);
         let decided_at = i64::from_be_bytes(fields.array()?);

@@ -86,6 +86,9 @@ entity!(User, UserId, "users", rows::USER, rows::user, |a, b| {
     *a == User { standing: a.standing.clone(), ..b.clone() }
 });
 
+/// Said of a row where a key was dropped: nothing here relies on one.
+pub(super) const TWICE: &str = "it is there more than once";
+
 pub(super) struct Tables<'a> {
     pub(super) snapshot: &'a mut PgConnection,
     pub(super) findings: &'a mut Findings,
@@ -116,7 +119,9 @@ impl Tables<'_> {
                 self.findings.row(E::TABLE, id, "no event made it");
                 continue;
             };
-            seen.insert(id);
+            if !seen.insert(id) {
+                self.findings.row(E::TABLE, id, TWICE);
+            }
             if !stored.same(folded) {
                 for what in fields(&stored, folded) {
                     self.findings.row(E::TABLE, id, what);
@@ -150,13 +155,14 @@ impl Tables<'_> {
                 self.findings.row("claimed_slots", user, what);
                 continue;
             };
-            seen.insert(token);
+            if !seen.insert(token) {
+                self.findings.row("claimed_slots", user, TWICE);
+            }
             if held.expires_at.map(Timestamp::micros) != expires_at {
                 let what = format!("slot {slot} has another expires_at than token {token}");
                 self.findings.row("claimed_slots", user, what);
             }
         }
-        // Claims are unique, so if all are there, none is missing.
         if seen.len() == state.users.values().map(|user| user.standing.len()).sum::<usize>() {
             return Ok(());
         }
@@ -181,7 +187,8 @@ impl Tables<'_> {
             let (era, token) = (i32::from_be_bytes(fields.array()?), fields.uuid()?);
             let holder = state.tokens.get(&TokenId(token)).filter(|token| token.stands());
             match digest.filter(|digest| era == 0 && holder.is_some_and(|token| knows(token, digest))) {
-                Some(digest) => drop(seen.insert(digest)),
+                Some(digest) if seen.insert(digest) => {}
+                Some(_) => self.findings.row("claimed_digests", token, TWICE),
                 None => {
                     let what = "a digest is claimed for this token, which by the log is not its own";
                     self.findings.row("claimed_digests", token, what);
@@ -213,7 +220,9 @@ impl Tables<'_> {
                 self.findings.row("personal_values", id, "no event commits to it");
                 continue;
             };
-            seen.insert(ValueId(id));
+            if !seen.insert(ValueId(id)) {
+                self.findings.row("personal_values", id, TWICE);
+            }
             let (subject, value, as_folded, salt): (Uuid, &str, &str, &[u8]) =
                 (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
             let fits =
@@ -259,6 +268,8 @@ impl Tables<'_> {
                  WHERE (p.user_id IS NOT NULL) <> (COALESCE(u.password_set, 0) > 0)",
                 "a password is there without an event that set it, or missing",
             ),
+            ("sign_in_names", "SELECT user_id FROM sign_in_names GROUP BY 1 HAVING count(*) > 1", TWICE),
+            ("password_hashes", "SELECT user_id FROM password_hashes GROUP BY 1 HAVING count(*) > 1", TWICE),
         ] {
             for id in sqlx::query_scalar::<_, Uuid>(sql).fetch_all(&mut *self.snapshot).await? {
                 self.findings.row(table, id, what);
