@@ -95,7 +95,13 @@ fn role_of(state: &State, user: UserId, organization: OrganizationId, since: Seq
 /// The role in which a personal token acts in an organization. `None` unless its user is a member and its
 /// authority is younger than the last event that ended everything there, for all or for that user.
 pub fn counts_in(since: Seq, revoked_all: Seq, membership: &Membership) -> Option<Role> {
-    membership.role.filter(|_| since > revoked_all && since > membership.removed)
+    membership.role.filter(|_| !is_marked(since, revoked_all, Some(membership)))
+}
+
+/// Whether an event that ended everything there, for all or for that user, is younger than an authority. No later event
+/// makes it count again.
+pub fn is_marked(since: Seq, revoked_all: Seq, membership: Option<&Membership>) -> bool {
+    since <= revoked_all || membership.is_some_and(|membership| since <= membership.removed)
 }
 
 impl Authority {

@@ -70,15 +70,16 @@ fn by_token(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> 
         .ok_or_else(Problem::unauthenticated)?;
     let organization = organization(parts)?.unwrap_or(found.home);
     let role = app.index.role(user, organization, found.since);
+    // Elsewhere its user may have become a member a moment ago, and the organization may have been made.
+    if !fresh && !app.index.is_marked(user, organization, found.since) {
+        return Err(in_doubt(app));
+    }
     let role = match role {
         Some(role) => role,
         // Another organization's existence is nobody's business.
         None if organization != found.home => return Err(Problem::not_found()),
         None => return Err(Problem::unauthenticated()),
     };
-    if !fresh {
-        return Err(in_doubt(app));
-    }
     admit(parts, app, "token", found.token.0)?;
     Ok(Caller {
         actor: Actor::Token { token_id: found.token, generation: found.generation, user_id: user },

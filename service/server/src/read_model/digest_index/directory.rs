@@ -34,6 +34,13 @@ pub(crate) struct UserEntry {
     pub(crate) memberships: Vec<(OrganizationId, Membership)>,
 }
 
+impl UserEntry {
+    /// Its place in an organization, present or former.
+    pub(crate) fn membership(&self, organization: OrganizationId) -> Option<&Membership> {
+        self.memberships.iter().find(|(id, _)| *id == organization).map(|(_, membership)| membership)
+    }
+}
+
 pub(crate) struct GatewayEntry {
     pub(crate) id: GatewayId,
     /// `None` until the gateway is known, and once it is removed.
@@ -143,8 +150,7 @@ impl Directory {
     /// The role in which authority from `since` acts for a user in an organization.
     pub(crate) fn role(&self, user: &UserEntry, organization: OrganizationId, since: Seq) -> Option<Role> {
         let revoked_all = self.revoked_all(organization)?;
-        let (_, membership) = user.memberships.iter().find(|(id, _)| *id == organization)?;
-        counts_in(since, revoked_all, membership)
+        counts_in(since, revoked_all, user.membership(organization)?)
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

@@ -1,10 +1,13 @@
 //! The index against what it is to hold, through many changes.
 
 use super::*;
-use counterfoil_domain::ids::{GatewayId, OrganizationId, TokenId, UserId};
+use counterfoil_domain::ids::{GatewayId, OrganizationId, TokenId, UserId, ValueId};
+use counterfoil_domain::organization::Membership;
+use counterfoil_domain::role::Role;
 use counterfoil_domain::scope::Scopes;
 use counterfoil_domain::token::{Ended, HowEnded, Kind, Previous};
-use std::collections::BTreeMap;
+use counterfoil_domain::value::ValueRef;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// The `n`th digest: of few different ones, so that many share a shard.
@@ -153,4 +156,63 @@ fn what_is_noted_is_gathered_once_and_outlives_its_record() {
     // What took a free place has no uses of the one before.
     (2000..2010).for_each(|n| index.put_token(&token(n)));
     assert_eq!(index.take_uses(usize::MAX), []);
+}
+
+const HERE: OrganizationId = OrganizationId(Uuid::from_u128(1));
+
+/// What a gateway is told of a token of a user with this place here, fresh and in doubt.
+fn told(kinds: &[Kind], place: Option<Membership>, token: &Token, secret: &[u8]) -> [Introspected; 2] {
+    let index = DigestIndex::new([7, 11]);
+    let value = ValueRef { id: ValueId(Uuid::nil()), commitment: digest(0) };
+    index.put_organization(&Organization { id: HERE, number: 1, name: value, revoked_all: 5, seq: 5 });
+    let gateway = GatewayId(Uuid::from_u128(3));
+    let (kinds, standing) = (kinds.iter().copied().collect(), BTreeSet::new());
+    let (environment, removed) = (None, None);
+    index.put_gateway(&Gateway {
+        id: gateway,
+        organization: HERE,
+        name: value,
+        kinds,
+        environment,
+        standing,
+        removed,
+        seq: 1,
+    });
+    let credential = Token { digest: Digest::of(b"gateway"), kind: Kind::Gateway, ..self::token(1) };
+    index.put_token(&Token { owner: Owner::Gateway(gateway), ..credential });
+    let Owner::User(id) = token.owner else { unreachable!() };
+    let memberships = place.map(|place| (HERE, place)).into_iter().collect();
+    let (password_set, standing) = (0, BTreeMap::new());
+    index.put_user(&User { id, email: value, memberships, password_set, standing, seq: 1 }, "");
+    index.put_token(token);
+    let now = Timestamp::from_micros(10);
+    let client = index.client(None, b"gateway", now).unwrap();
+    [true, false].map(|fresh| index.introspect(&client, secret, (now, fresh), "", &mut Vec::new()))
+}
+
+#[test]
+fn in_doubt_only_a_record_or_a_mark_says_no() {
+    use Introspected::{Inactive, NotHeld, Unproven};
+    let personal = [Kind::Personal];
+    let token = Token { digest: Digest::of(b"token"), since: 9, ..token(9) };
+    let disabled = Token { disabled: true, ..token.clone() };
+    let marked = Token { since: 5, ..token.clone() };
+    let member = Some(Membership { role: Some(Role::Member), removed: 0 });
+    let former = |removed| Some(Membership { role: None, removed });
+    for (kinds, place, token, secret, expected) in [
+        // Both may have changed elsewhere.
+        (&[Kind::Caller][..], member, &token, &b"token"[..], [Inactive, Unproven]),
+        (&personal, None, &token, b"token", [Inactive, Unproven]),
+        (&personal, former(8), &token, b"token", [Inactive, Unproven]),
+        (&personal, member, &token, b"other", [NotHeld, Unproven]),
+        // These stay, whatever happens elsewhere.
+        (&personal, former(9), &token, b"token", [Inactive, Inactive]),
+        (&personal, member, &marked, b"token", [Inactive, Inactive]),
+        (&personal, None, &marked, b"token", [Inactive, Inactive]),
+        (&personal, None, &disabled, b"token", [Inactive, Inactive]),
+        (&personal, member, &disabled, b"token", [Inactive, Inactive]),
+        (&personal, member, &token, b"gateway", [Inactive, Inactive]),
+    ] {
+        assert_eq!(told(kinds, place, token, secret), expected, "{kinds:?} {place:?} {token:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Reading the index: what a gateway is told, and who a caller is.
 
 use super::{DigestIndex, read};
-use counterfoil_domain::authority::counts_in;
+use counterfoil_domain::authority::{counts_in, is_marked};
 use counterfoil_domain::ids::{GatewayId, OrganizationId, Seq, TokenId, UserId};
 use counterfoil_domain::introspection::Active;
 use counterfoil_domain::plaintext::Digest;
@@ -124,6 +124,14 @@ impl DigestIndex {
         directory.role(directory.find_user(user)?, organization, since)
     }
 
+    /// Whether authority from `since` is under a mark there, and so counts no more, whatever was done elsewhere meanwhile.
+    pub fn is_marked(&self, user: UserId, organization: OrganizationId, since: Seq) -> bool {
+        let directory = read(&self.directory);
+        let membership = directory.find_user(user).and_then(|user| user.membership(organization));
+        let revoked_all = directory.revoked_all(organization).unwrap_or_default();
+        is_marked(since, revoked_all, membership)
+    }
+
     /// Authenticates a gateway by a gateway token, and by its client id where one was given.
     ///
     /// # Errors
@@ -186,10 +194,13 @@ impl DigestIndex {
             return Introspected::Inactive;
         }
         let user = directory.user(record.owner);
-        let membership = user.memberships.iter().find(|(id, _)| *id == client.organization);
-        let role = membership.and_then(|(_, place)| counts_in(record.since, client.revoked_all, place));
+        let membership = user.membership(client.organization);
+        let role = membership.and_then(|place| counts_in(record.since, client.revoked_all, place));
         let Some(role) = role.filter(|_| client.sees_personal) else {
-            return Introspected::Inactive;
+            // What a gateway sees, and who is a member, may have become more elsewhere a moment ago; a record that says
+            // no and a mark stay.
+            let ended = !record.works(now) || is_marked(record.since, client.revoked_all, membership);
+            return if fresh || ended { Introspected::Inactive } else { Introspected::Unproven };
         };
         if record.has_ended(now) {
             return Introspected::Ended(record.id);

@@ -4,6 +4,7 @@ use super::{path, plaintext, until_ready_says};
 use crate::queue::owner;
 use crate::support::Service;
 use crate::support::people::{command as act, commit};
+use counterfoil::clock::Clock;
 use counterfoil::event_log::SERVING_LOCK;
 use counterfoil::read_model::freshness::FENCE;
 use counterfoil_domain::command::Action;
@@ -37,6 +38,10 @@ async fn all_say(service: &Service, token: &Value, reason: &str) {
             "{path}: {problem}"
         );
     }
+    // Where somebody is no member, that may have changed elsewhere.
+    let request = reqwest::Client::new().get(format!("{}/v1/token", service.base())).bearer_auth(owner);
+    let request = request.header("x-organization", Clock::system().uuid().to_string());
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[tokio::test(flavor = "multi_thread")]
