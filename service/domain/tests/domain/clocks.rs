@@ -5,7 +5,7 @@ use crate::history::{
     session_id, token, user, value,
 };
 use counterfoil_domain::actor::Actor;
-use counterfoil_domain::command::{Action, SecretText};
+use counterfoil_domain::command::{Action, Answer, SecretText};
 use counterfoil_domain::people::{OpenSession, SetPassword};
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::token::change::ChangeToken;
@@ -39,6 +39,30 @@ fn what_expired_by_one_clock_is_denied_and_not_ended() {
     let mut history = after(60, 60, true);
     history.run(Actor::System, anything());
     assert_eq!(history.names_after(9), ["token.expired"]);
+}
+
+#[test]
+fn an_earlier_plaintext_ends_its_token_until_both_clocks_say_that_it_is_over() {
+    let held = || Action::RevokeHeld { id: token(1), digest: digest(1) };
+    let anybody = || Actor::Holder { token_id: token(1) };
+    let rotated = |database: i64, node: i64| {
+        let rotate = Rotate {
+            id: token(1),
+            generation: 1,
+            if_match: None,
+            digest: digest(2),
+            hint: String::new(),
+            expires_at: None,
+            overlap: Overlap::Seconds(60),
+        };
+        let mut history = given([Action::IssuePersonal(issue(1))]).and(session(1), Action::Rotate(rotate));
+        (history.clock.database, history.clock.node) = (at(database), at(node));
+        history
+    };
+    for (database, node) in [(59, 59), (60, 59), (59, 60)] {
+        rotated(database, node).when(anybody(), held()).happens();
+    }
+    rotated(60, 60).when(anybody(), held()).already_so(Answer::Done);
 }
 
 #[test]

@@ -146,3 +146,23 @@ async fn both_clocks_jump_ten_years_ahead() {
 async fn both_clocks_jump_an_hour_back() {
     lies(-HOUR, -HOUR).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_holder_of_an_earlier_plaintext_ends_its_token_though_one_clock_says_that_it_is_over() {
+    let clock = Clock::system();
+    let service = Service::start_on(clock.clone(), None).await;
+    let token = service.issue(json!({})).await;
+    let path = format!("/v1/user/tokens/{}/rotate", token["id"].as_str().unwrap());
+    let overlap = Some(json!({ "overlap": 600 }));
+    let (status, rotated) = service.call(Method::POST, &path, &service.made.owner.token, overlap).await;
+    assert_eq!(status, StatusCode::OK);
+    clock.set_offset(HOUR);
+    let old = token["plaintext"].as_str().unwrap();
+    assert_eq!(service.introspect(old).await["active"], false);
+    let request = reqwest::Client::new().post(format!("{}/oauth2/revoke", service.base()));
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(request.body(format!("token={old}")).send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(service.events("token.revoked").await, 1);
+    assert_eq!(service.introspect(rotated["plaintext"].as_str().unwrap()).await["active"], false);
+    service.stop().await;
+}

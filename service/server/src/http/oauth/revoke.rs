@@ -63,8 +63,9 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
     let Some(found) = app.index.find(&digest, app.clock.now()) else {
         return if app.is_fresh() { Ok(json(StatusCode::OK, b"{}".to_vec())) } else { Err(in_doubt(app)) };
     };
-    if found.has_ended {
-        // An earlier plaintext after its end ends nothing: whoever has one must not keep the writer busy.
+    if found.end_is_recorded {
+        // An earlier plaintext after its end ends nothing: whoever has one must not keep the writer busy. Where only the
+        // clock says that it is over, the writer asks both.
         return if app.is_fresh() { Ok(json(StatusCode::OK, b"{}".to_vec())) } else { Err(in_doubt(app)) };
     }
     if client.is_none() {

@@ -80,6 +80,8 @@ pub struct Presented {
     pub works: bool,
     /// Whether it is an earlier plaintext of a standing token, and works no more.
     pub has_ended: bool,
+    /// Whether it is one whose end is in the log. What has ended by the node's clock alone may work by another.
+    pub end_is_recorded: bool,
     /// Whether its first use ends the plaintext before it.
     pub awaits_first_use: bool,
 }
@@ -114,6 +116,7 @@ impl DigestIndex {
             since: record.since,
             works: record.works(now),
             has_ended: record.has_ended(now),
+            end_is_recorded: record.end_is_recorded(),
             awaits_first_use: record.marks.awaits_first_use(),
         })
     }
