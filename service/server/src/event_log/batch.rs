@@ -133,10 +133,11 @@ async fn attempt(
     })
     .await?;
     let head = in_time(async { Ok(append::head(connection).await?) }).await?;
+    // At once, beside the database's: what follows may take long.
+    let clock = clocks(input.clock.now(), input.steady, &head);
     if let Some(applier) = applier {
         applier.follow(connection, &head).await?;
     }
-    let clock = clocks(input.clock.now(), input.steady, &head);
     let mut names = Names::default();
     input.commands.iter().for_each(|(command, _)| names.add(command));
     let mut state =

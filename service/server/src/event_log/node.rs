@@ -10,6 +10,7 @@ use crate::ops::recurring::Recurring;
 use crate::read_model::applier::Applier;
 use crate::read_model::freshness::{Doubt, Freshness};
 use counterfoil_domain::ids::Seq;
+use counterfoil_domain::timestamp::Timestamp;
 use sqlx::postgres::PgConnectOptions;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -87,9 +88,10 @@ impl Node {
 
     /// Whether a batch is in the log. If it is, it is applied then.
     pub(super) async fn was_committed(&mut self, batch: &Committed) -> Result<bool, SessionError> {
+        let clock = self.clock.clone();
         let (session, applier) = self.ready().await?;
         let found = session.was_committed(batch.before, &batch.records).await?;
-        session.follow(applier).await?;
+        session.follow(applier, &clock).await?;
         Ok(found)
     }
 
@@ -111,8 +113,8 @@ impl Node {
         let had_session = self.has_session();
         self.proof = Instant::now();
         let error = match self.look().await {
-            Ok(head) => {
-                let clocks = clocks(self.clock.now(), steady, &head);
+            Ok((head, now)) => {
+                let clocks = clocks(now, steady, &head);
                 self.proved(sent, head.seq, clocks.trusted);
                 return Ok(());
             }
@@ -126,10 +128,11 @@ impl Node {
         if had_session { Ok(()) } else { Err(doubt) }
     }
 
-    /// The log's end, once everything up to it is applied.
-    async fn look(&mut self) -> Result<Head, SessionError> {
+    /// The log's end, once everything up to it is applied, and the node's clock as of then.
+    async fn look(&mut self) -> Result<(Head, Timestamp), SessionError> {
+        let clock = self.clock.clone();
         let (session, applier) = self.ready().await?;
-        session.follow(applier).await
+        session.follow(applier, &clock).await
     }
 
     /// Whether the node's clock behaves. Looked at often, while nothing is written too.

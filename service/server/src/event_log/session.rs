@@ -9,6 +9,7 @@ use crate::postgres::settings::{Wrong, for_writer, wrong};
 use crate::read_model::applier::{Applier, ApplyError};
 use crate::read_model::freshness::{Doubt, FENCE};
 use counterfoil_domain::ids::Seq;
+use counterfoil_domain::timestamp::Timestamp;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 use std::time::Duration;
@@ -179,14 +180,20 @@ impl Session {
         in_time(async { Ok(append::head(&mut self.connection).await?) }).await
     }
 
-    /// The log's end, once everything up to it is applied: a proof of freshness.
+    /// The log's end, once everything up to it is applied: a proof of freshness. With it, what the node's clock said when
+    /// the database's was read.
     ///
     /// # Errors
     /// The database's, or the applier's.
-    pub async fn follow(&mut self, applier: &mut Applier) -> Result<Head, SessionError> {
+    pub async fn follow(
+        &mut self,
+        applier: &mut Applier,
+        clock: &Clock,
+    ) -> Result<(Head, Timestamp), SessionError> {
         let head = self.head().await?;
+        let now = clock.now();
         applier.follow(&mut self.connection, &head).await?;
-        Ok(head)
+        Ok((head, now))
     }
 
     /// Whether the log has exactly these records after `before`. Under the append lock, so that nothing is under way.

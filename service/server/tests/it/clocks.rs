@@ -1,8 +1,17 @@
 //! Clocks that lie: nothing ends for good, only what narrows is written, and all heals.
 
+use crate::queue::{hold_the_order, issue, owner, until_somebody_waits, write};
 use crate::support::Service;
+use crate::support::people::{add_member, command};
 use crate::whole::whole;
 use counterfoil::clock::Clock;
+use counterfoil::event_log::batch::{self, Input};
+use counterfoil::event_log::clocks::Steady;
+use counterfoil_domain::actor::Actor;
+use counterfoil_domain::command::Action;
+use counterfoil_domain::decide::Limits;
+use counterfoil_domain::ids::UserId;
+use counterfoil_domain::role::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
@@ -164,5 +173,40 @@ async fn the_holder_of_an_earlier_plaintext_ends_its_token_though_one_clock_says
     assert_eq!(request.body(format!("token={old}")).send().await.unwrap().status(), StatusCode::OK);
     assert_eq!(service.events("token.revoked").await, 1);
     assert_eq!(service.introspect(rotated["plaintext"].as_str().unwrap()).await["active"], false);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_read_before_a_long_catch_up_does_not_lie() {
+    let service = Service::start().await;
+    let owner = owner(&service).await;
+    let superuser = service.database.private.as_ref().unwrap().superuser("counterfoil");
+    let mut slow = superuser.connect().await.unwrap();
+    // Another process appends while the writer waits for its turn, and then reading what it appended takes three seconds.
+    let mut held = hold_the_order(&service).await;
+    let issue = write(&service, &owner, Action::IssuePersonal(issue()));
+    let meanwhile = async {
+        until_somebody_waits(&mut held).await;
+        sqlx::query("LOCK TABLE users IN ROW EXCLUSIVE MODE").execute(&mut held).await.unwrap();
+        let slows = tokio::spawn(async move {
+            let sql = "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(3); COMMIT";
+            sqlx::raw_sql(sql).execute(&mut slow).await.unwrap();
+        });
+        let waits = "SELECT count(*) FROM pg_locks WHERE relation = 'users'::regclass AND NOT granted";
+        while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut held).await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let add = add_member(UserId(Clock::system().uuid()), "late@example.com", Role::Member);
+        let add = command(&service, &Actor::Operator { command: "test".into() }, add);
+        let clock = Clock::system();
+        let (commands, limits) = ([(&add, None)], Limits::default());
+        let input =
+            Input { commands: &commands, clock: &clock, steady: Steady::UNWATCHED, limits, faults: None };
+        batch::run(&mut held, &input, None).await.unwrap();
+        slows.await.unwrap();
+    };
+    let (issued, ()) = tokio::join!(issue, meanwhile);
+    assert!(issued.is_ok(), "{issued:?}");
+    whole(&service).await;
     service.stop().await;
 }

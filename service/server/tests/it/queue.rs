@@ -200,7 +200,8 @@ async fn the_end_of_all_by_a_token_that_is_being_rotated_ends_both_of_its_plaint
     service.stop().await;
 }
 
-async fn until_somebody_waits(connection: &mut PgConnection) {
+/// Waits until somebody waits for an advisory lock.
+pub(crate) async fn until_somebody_waits(connection: &mut PgConnection) {
     for _ in 0..500 {
         let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
         let waiting: i64 = sqlx::query_scalar(sql).fetch_one(&mut *connection).await.unwrap();
