@@ -148,9 +148,9 @@ pub enum OperatorError {
     /// The running service refused.
     #[error("nothing was changed: {0}")]
     Refused(String),
-    /// The running service said nothing.
+    /// The running service said nothing, or it was not heard.
     #[error(
-        "the running service did not answer within {PATIENCE} s, and may or may not have set the password; look at its log, and run this again"
+        "the running service was asked, and no answer came within {PATIENCE} s or could be read: it may or may not have set the password; look at its log, and run this again"
     )]
     NoAnswer,
     /// The password could not be hashed.
@@ -198,24 +198,48 @@ pub async fn set_password(
     Ok(Printed { user: PrintedUser { id, email, password } })
 }
 
-/// Has it done by the running service, or does it if none runs.
+/// Has it done by the running service, or does it if none runs. Once a request was made, somebody may carry it out, or be
+/// at it, whatever fails here: only an outcome says what became of it.
 async fn deliver(
     database: &Database,
     clock: &Clock,
     user: UserId,
     hash: SecretText,
 ) -> Result<(), OperatorError> {
-    let (pool, id) = (&database.pool, clock.uuid());
+    let (id, mut asked) = (clock.uuid(), false);
+    match delivered(database, clock, id, user, hash, &mut asked).await {
+        Err(error) if asked && !matches!(error, OperatorError::Refused(_)) => {
+            let outcome = in_time(requests::take_away(&database.pool, id)).await;
+            outcome.ok().flatten().map_or(Err(OperatorError::NoAnswer), |outcome| said(&outcome))
+        }
+        done => done,
+    }
+}
+
+/// What an outcome says.
+fn said(outcome: &str) -> Result<(), OperatorError> {
+    match serde_json::from_str(outcome) {
+        Ok(Outcome::Done) => Ok(()),
+        Ok(Outcome::Refused(why)) => Err(OperatorError::Refused(why)),
+        Err(_) => Err(OperatorError::NoAnswer),
+    }
+}
+
+async fn delivered(
+    database: &Database,
+    clock: &Clock,
+    id: Uuid,
+    user: UserId,
+    hash: SecretText,
+    asked: &mut bool,
+) -> Result<(), OperatorError> {
+    let pool = &database.pool;
     let until = Instant::now() + Duration::from_secs(PATIENCE.unsigned_abs());
-    let mut asked = false;
     for round in 0u32.. {
-        if asked && let Some(outcome) = requests::outcome(pool, id).await? {
-            requests::take_away(pool, id).await?;
-            return match serde_json::from_str(&outcome) {
-                Ok(Outcome::Done) => Ok(()),
-                Ok(Outcome::Refused(why)) => Err(OperatorError::Refused(why)),
-                Err(_) => Err(OperatorError::NoAnswer),
-            };
+        if *asked && let Some(outcome) = requests::outcome(pool, id).await? {
+            // What is not taken away now holds no hash any more.
+            let _ = requests::take_away(pool, id).await;
+            return said(&outcome);
         }
         // Looked at now and then, since the service may stop while it is waited for.
         if round % 8 == 0 {
@@ -232,15 +256,14 @@ async fn deliver(
         if Instant::now() > until {
             break;
         }
-        if !asked {
+        if !*asked {
             let until = clock.now().plus_seconds(PATIENCE);
             let request = Request { set_password_of: user, hash: hash.0.clone(), until };
+            *asked = true;
             requests::ask(pool, id, &serde_json::to_string(&request).unwrap_or_default()).await?;
-            asked = true;
         }
         tokio::time::sleep(POLL).await;
     }
-    requests::take_away(pool, id).await?;
     Err(OperatorError::NoAnswer)
 }
 

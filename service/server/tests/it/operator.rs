@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -252,6 +253,31 @@ async fn a_request_of_the_command_line_is_carried_out_in_time_or_not_at_all() {
         assert!(row.contains(outcome) && !row.contains("argon2id"), "{row}");
     }
     assert_eq!(service.events("user.password_set").await, before + 1);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_read_the_answer_is_not_told_that_nothing_was_done() {
+    let service = Service::start().await;
+    let before = service.events("user.password_set").await;
+    let (options, pool) = (service.database.options.clone(), PgPoolOptions::new());
+    let pool = pool.connect_lazy_with(options.clone());
+    let database = Database { options, pool: pool.clone(), private: None };
+    let set =
+        tokio::spawn(
+            async move { set_password(&database, &Clock::system(), "owner@example.com", None).await },
+        );
+    let asked = "SELECT count(*) FROM operator_requests";
+    while sqlx::query_scalar::<_, i64>(asked).fetch_one(&service.database.pool).await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // What else the command line asks of the database fails.
+    pool.close().await;
+    let error = set.await.unwrap().err().unwrap();
+    assert!(matches!(error, OperatorError::NoAnswer), "{error}");
+    while service.events("user.password_set").await == before {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     service.stop().await;
 }
 

@@ -22,14 +22,14 @@ pub async fn outcome(pool: &PgPool, id: Uuid) -> Result<Option<String>, sqlx::Er
     Ok(sqlx::query_scalar::<_, Option<String>>(sql).bind(id).fetch_optional(pool).await?.flatten())
 }
 
-/// Takes a request away, answered or not. True if it had no outcome.
+/// Takes a request away, answered or not, and gives its outcome if it had one. One that had none may be in the hands of a
+/// service all the same.
 ///
 /// # Errors
 /// The database's.
-pub async fn take_away(pool: &PgPool, id: Uuid) -> Result<bool, sqlx::Error> {
+pub async fn take_away(pool: &PgPool, id: Uuid) -> Result<Option<String>, sqlx::Error> {
     let sql = "DELETE FROM operator_requests WHERE id = $1 RETURNING outcome";
-    let outcome = sqlx::query_scalar::<_, Option<String>>(sql).bind(id).fetch_optional(pool).await?;
-    Ok(outcome == Some(None))
+    Ok(sqlx::query_scalar::<_, Option<String>>(sql).bind(id).fetch_optional(pool).await?.flatten())
 }
 
 /// The requests that nobody has answered, the oldest first.
