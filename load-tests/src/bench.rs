@@ -4,7 +4,7 @@ use crate::Result;
 use crate::report::Report;
 use crate::seed::Seeder;
 use crate::service::{Running, counterfoil, init};
-use crate::sizes::{Rounds, Size, grow, sample};
+use crate::sizes::{Rounds, Size, grow, median, sample};
 use crate::under_load::Load;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -37,6 +37,11 @@ pub(crate) struct Arguments {
     #[arg(long)]
     only: Option<Part>,
 }
+
+/// Rounds at each of the smaller sizes.
+const SMALLER: usize = 3;
+/// Starts of which the median counts.
+const STARTS: usize = 3;
 
 /// A part of the benchmark.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -90,12 +95,13 @@ async fn introspections(arguments: &Arguments, directory: &Path, report: &mut Re
             Some(running) => running,
             None => start(arguments, &data, report).await?,
         };
+        running.has_applied(seeder.head()).await?;
         let file = sample(directory, &seeded)?;
         let answer = directory.join("answer.json");
         std::fs::write(&answer, introspected(&running, &authorization, &seeded[0][0].plaintext).await?)?;
         let baseline = Running::baseline(&answer).await?;
         let time = Duration::from_secs(arguments.seconds);
-        let count = if largest { arguments.rounds } else { 2 };
+        let count = if largest { arguments.rounds } else { SMALLER };
         let rounds =
             Rounds { service: &running, baseline: &baseline, authorization: &authorization, time, count };
         sizes.push(rounds.run(*tokens, &file).await?);
@@ -114,11 +120,21 @@ async fn introspections(arguments: &Arguments, directory: &Path, report: &mut Re
     Ok(sizes)
 }
 
-/// Starts the service on what was seeded. Its private PostgreSQL is up already, as it is after a crash of the service.
+/// Starts the service on what was seeded, thrice. Its private PostgreSQL is up already, as it is after a crash of the
+/// service.
 async fn start(arguments: &Arguments, data: &Path, report: &mut Report) -> Result<Running> {
-    let (running, took) = Running::service(&arguments.binary, data).await?;
-    let took = took.as_secs_f64();
-    report.row("process start to ready", format!("{took:.2} s"), "≤ 2.5 s", took <= 2.5, took);
+    let mut took = Vec::new();
+    let running = loop {
+        let (running, start) = Running::service(&arguments.binary, data).await?;
+        took.push(start.as_secs_f64());
+        if took.len() == STARTS {
+            break running;
+        }
+        running.stop()?;
+    };
+    let took = median(took.into_iter());
+    let shown = format!("{took:.2} s");
+    report.row("process start to ready, its PostgreSQL up", shown, "≤ 2.5 s", took <= 2.5, took);
     let (bytes, digests) = (
         running.metric("counterfoil_index_bytes").await?,
         running.metric("counterfoil_index_digests").await?,
@@ -131,21 +147,10 @@ async fn start(arguments: &Arguments, data: &Path, report: &mut Report) -> Resul
 
 /// The body that the service answers for an active token: the baseline's.
 async fn introspected(service: &Running, authorization: &str, plaintext: &str) -> Result<Vec<u8>> {
-    let body = format!("token={plaintext}");
-    let request = format!(
-        "POST /oauth2/introspect HTTP/1.1\r\nHost: bench\r\nAuthorization: {authorization}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    // What was seeded beside the service reaches it by the log.
-    for _ in 0..600 {
-        let answer = crate::open_loop::body(service.addr, &request).await?;
-        let document: Value = serde_json::from_slice(&answer).unwrap_or_default();
-        if document["active"] == true {
-            return Ok(answer);
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Err("the first token did not become active".into())
+    let request = crate::requests::introspection(authorization, plaintext);
+    let answer = crate::open_loop::body(service.addr, &request).await?;
+    let document: Value = serde_json::from_slice(&answer)?;
+    if document["active"] == true { Ok(answer) } else { Err("a seeded token is not active".into()) }
 }
 
 fn compare(sizes: &[Size], report: &mut Report) {
@@ -161,6 +166,11 @@ fn compare(sizes: &[Size], report: &mut Report) {
     let shown =
         format!("{cpu:.3} ({:.1} µs of {:.1} µs)", last.service(|m| m.cpu_us), last.baseline(|m| m.cpu_us));
     report.row("the same, CPU a request", shown, "≤ 1.10", cpu <= 1.10, cpu);
+    for size in sizes {
+        let (cpu, rate) = (size.ratio(|m| m.cpu_us), size.ratio(|m| m.summary.rate()));
+        let shown = format!("{cpu:.3} ({rate:.3} of its throughput)");
+        report.row(&format!("  CPU a request at {} tokens", size.tokens), shown, "", true, cpu);
+    }
     // Against the fixed answer of the same minute, so that the machine's moods do not count.
     let flat = last.ratio(|m| m.cpu_us) / first.ratio(|m| m.cpu_us);
     let shown = format!("{flat:.2} ({} to {} tokens)", first.tokens, last.tokens);

@@ -9,7 +9,9 @@ mod baseline;
 mod bench;
 mod issues;
 mod open_loop;
+mod plot;
 mod report;
+mod requests;
 mod seed;
 mod service;
 mod sizes;
@@ -36,7 +38,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Subcommands {
-    /// Measure, print the table, and write it with a plot beside `load-tests/results/`.
+    /// Measure, print the table, and write it as text and JSON, with a plot, to `--results`.
     Bench(bench::Arguments),
     /// The axum server that reads a body and answers a fixed one.
     Baseline {

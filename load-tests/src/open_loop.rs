@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 /// Requests at a rate.
 pub(crate) struct OpenLoop {
     pub(crate) addr: SocketAddr,
-    /// Whole requests as they go over the wire, taken in turn from a random place on.
+    /// Whole requests as they go over the wire, taken in turn, by each connection from its own place on.
     pub(crate) requests: Arc<Vec<Vec<u8>>>,
     /// Requests a second.
     pub(crate) rate: f64,

@@ -1,10 +1,13 @@
-//! The results: a table for people, JSON for programs, a plot of the sizes.
+//! The results: a table for people, JSON with every round for programs.
 
 use crate::Result;
+use crate::plot;
 use crate::sizes::Size;
-use plotters::prelude::*;
+use counterfoil::clock::Clock;
 use serde::Serialize;
+use serde_json::json;
 use std::path::Path;
+use std::process::Command;
 
 /// A line of the table.
 #[derive(Serialize)]
@@ -17,9 +20,12 @@ pub(crate) struct Row {
 }
 
 /// Everything that was measured.
-#[derive(Serialize, Default)]
 pub(crate) struct Report {
     machine: String,
+    /// The commit that is measured, as git tells it.
+    commit: String,
+    /// When it began, in RFC 3339.
+    date: String,
     rows: Vec<Row>,
 }
 
@@ -29,7 +35,10 @@ impl Report {
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("unknown");
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        Self { machine: format!("{cores} × {model}"), rows: Vec::new() }
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let machine = format!("{cores} × {model}, Linux {}", kernel.trim());
+        let date = Clock::system().now().to_string();
+        Self { machine, commit: commit().unwrap_or_else(|| "unknown".into()), date, rows: Vec::new() }
     }
 
     /// Adds a line, and shows it at once.
@@ -47,8 +56,10 @@ impl Report {
     pub(crate) fn write(&self, directory: &Path, sizes: &[Size]) -> Result<()> {
         std::fs::create_dir_all(directory)?;
         std::fs::write(directory.join("bench.txt"), self.table())?;
-        std::fs::write(directory.join("bench.json"), serde_json::to_string_pretty(self)? + "\n")?;
-        plot(&directory.join("sizes.svg"), sizes)?;
+        let document = json!({ "machine": self.machine, "commit": self.commit, "date": self.date, "rows": self.rows,
+            "sizes": sizes });
+        std::fs::write(directory.join("bench.json"), serde_json::to_string_pretty(&document)? + "\n")?;
+        plot::draw(&directory.join("sizes.svg"), sizes)?;
         eprintln!("written to {}", directory.display());
         Ok(())
     }
@@ -58,7 +69,7 @@ impl Report {
             self.rows.iter().map(|row| column(row).chars().count()).max().unwrap_or(0)
         };
         let (what, measured) = (width(|row| &row.what), width(|row| &row.measured));
-        let mut table = format!("{}\n\n", self.machine);
+        let mut table = format!("{}\ncommit {}, {}\n\n", self.machine, self.commit, self.date);
         for row in &self.rows {
             let mark = if row.met { "✓" } else { "✗" };
             table += &format!("{mark} {:what$}  {:>measured$}  {}\n", row.what, row.measured, row.target);
@@ -67,37 +78,10 @@ impl Report {
     }
 }
 
-/// CPU time of a request by the number of tokens, beside the fixed answer's.
-fn plot(file: &Path, sizes: &[Size]) -> Result<()> {
-    let root = SVGBackend::new(file, (720, 420)).into_drawing_area();
-    root.fill(&WHITE)?;
-    let most = sizes
-        .iter()
-        .flat_map(|size| size.service.iter().chain(&size.baseline))
-        .map(|m| m.cpu_us)
-        .fold(0.0, f64::max);
-    let mut chart = ChartBuilder::on(&root)
-        .caption("CPU time of a request (µs) by live tokens", ("sans-serif", 18))
-        .margin(12)
-        .x_label_area_size(36)
-        .y_label_area_size(44)
-        .build_cartesian_2d((500f64..2_000_000f64).log_scale(), 0f64..most * 1.2)?;
-    chart.configure_mesh().draw()?;
-    let line = |of: fn(&Size) -> f64| sizes.iter().map(move |size| (size.tokens as f64, of(size)));
-    chart
-        .draw_series(LineSeries::new(line(|size| size.service(|m| m.cpu_us)), &BLUE).point_size(3))?
-        .label("introspection")
-        .legend(|(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], BLUE));
-    chart
-        .draw_series(LineSeries::new(line(|size| size.baseline(|m| m.cpu_us)), &RED).point_size(3))?
-        .label("axum, fixed answer")
-        .legend(|(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], RED));
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .border_style(BLACK)
-        .background_style(WHITE)
-        .draw()?;
-    root.present()?;
-    Ok(())
+/// The short name of the checkout's commit, with `-dirty` where it was changed.
+fn commit() -> Option<String> {
+    let arguments = ["describe", "--always", "--dirty", "--exclude=*"];
+    let output =
+        Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().into())
 }

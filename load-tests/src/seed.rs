@@ -27,6 +27,14 @@ pub(crate) struct Seeded {
     pub(crate) plaintext: String,
 }
 
+/// A user who issues in transactions of their own.
+pub(crate) struct Issuer {
+    session: SessionId,
+    user: UserId,
+    /// How many tokens it has issued.
+    pub(crate) issued: usize,
+}
+
 /// Appends beside the service, as `init` does. Nobody else may append meanwhile.
 pub(crate) struct Seeder {
     database: Database,
@@ -34,8 +42,6 @@ pub(crate) struct Seeder {
     clock: Clock,
     organization: OrganizationId,
     head: u64,
-    /// Who issues in transactions of their own, and how many it has issued.
-    issuer: Option<((SessionId, UserId), u32)>,
 }
 
 /// Users in a batch.
@@ -49,14 +55,7 @@ impl Seeder {
         let head: i64 =
             sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM events").fetch_one(&mut connection).await?;
         let organization = organization.parse()?;
-        Ok(Self {
-            database,
-            connection,
-            clock: Clock::system(),
-            organization,
-            head: head as u64,
-            issuer: None,
-        })
+        Ok(Self { database, connection, clock: Clock::system(), organization, head: head as u64 })
     }
 
     /// Makes users with `tokens` standing tokens each, and gives every token.
@@ -122,24 +121,30 @@ impl Seeder {
         Command { actor: actor.clone(), request_id, organization, action }
     }
 
-    /// Issues one token in a transaction of its own, for users of their own.
-    pub(crate) async fn one_issue(&mut self) -> Result<()> {
-        if self.issuer.is_none_or(|(_, issued)| issued == 50) {
-            let mut next = self.head;
-            let mut commands = Vec::new();
-            self.user(0, &mut next, &mut commands);
-            // The session stays open: it issues.
-            commands.pop();
-            let Action::OpenSession(open) = &commands[2].action else {
-                return Err("the user's commands changed".into());
-            };
-            let actor = (open.id, open.user);
+    /// Makes users who will issue in transactions of their own: their sessions stay open.
+    pub(crate) async fn issuers(&mut self, count: usize) -> Result<Vec<Issuer>> {
+        let mut issuers = Vec::with_capacity(count);
+        while issuers.len() < count {
+            let (mut next, mut commands) = (self.head, Vec::new());
+            for _ in 0..USERS.min(count - issuers.len()) {
+                self.user(0, &mut next, &mut commands);
+                // The last command ended the session.
+                commands.pop();
+                let Some(Action::OpenSession(open)) = commands.last().map(|command| &command.action) else {
+                    return Err("the user's commands changed".into());
+                };
+                issuers.push(Issuer { session: open.id, user: open.user, issued: 0 });
+            }
             self.commit(&commands).await?;
-            self.issuer = Some((actor, 0));
         }
-        let Some(((session_id, user_id), issued)) = self.issuer else { return Ok(()) };
-        let (command, _) = self.issue(&Actor::Session { session_id, user_id });
-        self.issuer = Some(((session_id, user_id), issued + 1));
+        Ok(issuers)
+    }
+
+    /// Issues one token in a transaction of its own.
+    pub(crate) async fn issue_alone(&mut self, issuer: &mut Issuer) -> Result<()> {
+        let actor = Actor::Session { session_id: issuer.session, user_id: issuer.user };
+        let (command, _) = self.issue(&actor);
+        issuer.issued += 1;
         self.commit(&[command]).await
     }
 
@@ -152,6 +157,19 @@ impl Seeder {
             return Err(format!("seeding was refused: {refused:?}").into());
         }
         self.head = committed.last;
+        Ok(())
+    }
+
+    /// The last event that it knows of.
+    pub(crate) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Takes up a log to which others have appended since.
+    pub(crate) async fn catch_up(&mut self) -> Result<()> {
+        let head: i64 =
+            sqlx::query_scalar("SELECT max(seq) FROM events").fetch_one(&mut self.connection).await?;
+        self.head = head as u64;
         Ok(())
     }
 

@@ -73,6 +73,17 @@ impl Running {
         Ok(value.ok_or_else(|| format!("there is no metric {name}"))?.parse()?)
     }
 
+    /// Waits until the service has applied an event: what was appended beside it reaches it by the log.
+    pub(crate) async fn has_applied(&self, seq: u64) -> Result<()> {
+        for _ in 0..600 {
+            if self.metric("counterfoil_applied_seq").await? >= seq as f64 {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(format!("event {seq} was not applied within a minute").into())
+    }
+
     /// User and system time of the process so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;

@@ -15,6 +15,9 @@ const CONNECTIONS: usize = 64;
 /// Random tokens of a size that are introspected: enough to be in no cache.
 const SAMPLE: usize = 200_000;
 
+/// Counts what must not be answered here: it is a success, too, and a cheaper one.
+const INACTIVE: &str = "counterfoil_introspections_total{outcome=\"inactive\"}";
+
 /// Where rounds are run, and with what.
 pub(crate) struct Rounds<'a> {
     pub(crate) service: &'a Running,
@@ -26,6 +29,7 @@ pub(crate) struct Rounds<'a> {
 }
 
 /// The rounds of one size.
+#[derive(serde::Serialize)]
 pub(crate) struct Size {
     pub(crate) tokens: usize,
     pub(crate) service: Vec<Measured>,
@@ -39,6 +43,7 @@ impl Rounds<'_> {
         let arguments = vec![file, self.authorization];
         let one = Loop { script: "introspect.lua", arguments, connections: CONNECTIONS, time: self.time };
         let mut size = Size { tokens, service: Vec::new(), baseline: Vec::new() };
+        let inactive = self.service.metric(INACTIVE).await?;
         for round in 0..self.count {
             size.service.push(one.run(self.service).await?);
             size.baseline.push(one.run(self.baseline).await?);
@@ -48,6 +53,10 @@ impl Rounds<'_> {
                 round + 1,
                 self.count
             );
+        }
+        let others = self.service.metric(INACTIVE).await? - inactive;
+        if others > 0.0 {
+            return Err(format!("{others} introspections of live tokens were answered \"inactive\"").into());
         }
         Ok(size)
     }
@@ -70,11 +79,15 @@ impl Size {
     }
 }
 
-/// The middle one.
+/// The middle one, or the mean of the two in the middle.
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    match (values.len() / 2, values.len() % 2) {
+        (0, 0) => f64::NAN,
+        (middle, 0) => f64::midpoint(values[middle - 1], values[middle]),
+        (middle, _) => values[middle],
+    }
 }
 
 /// Seeds users until `tokens` tokens stand.

@@ -3,10 +3,15 @@
 use crate::Result;
 use crate::open_loop::{OpenLoop, percentile};
 use crate::report::Report;
+use crate::requests::{introspection, revocation};
 use crate::seed::Seeded;
 use crate::service::Running;
+use rand::seq::IndexedRandom;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Random tokens that are introspected in an open loop.
+const SAMPLE: usize = 100_000;
 
 /// The requests of the loops.
 pub(crate) struct Load<'a> {
@@ -38,18 +43,12 @@ impl Load<'_> {
 
     fn introspections(&self, share: f64) -> OpenLoop {
         // The revoked ones are the last users': these stay active.
-        let requests = self.seeded[..self.seeded.len() / 2].iter().flatten().map(|token| {
-            let body = format!("token={}", token.plaintext);
-            format!(
-                "POST /oauth2/introspect HTTP/1.1\r\nHost: bench\r\nAuthorization: {}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
-                self.authorization,
-                body.len()
-            )
-            .into_bytes()
-        });
+        let stay: Vec<&Seeded> = self.seeded[..self.seeded.len() / 2].iter().flatten().collect();
+        let chosen = stay.sample(&mut rand::rng(), SAMPLE.min(stay.len()));
+        let requests = chosen.map(|token| introspection(self.authorization, &token.plaintext).into_bytes());
         OpenLoop {
             addr: self.service.addr,
-            requests: Arc::new(requests.take(100_000).collect()),
+            requests: Arc::new(requests.collect()),
             rate: self.capacity * share,
             connections: 64,
             time: self.time,
@@ -61,13 +60,7 @@ impl Load<'_> {
         // A user revokes all its tokens but the first, with which it does so.
         let last = self.seeded.iter().rev().take(self.seeded.len() / 4);
         let requests = last.flat_map(|tokens| {
-            tokens[1..].iter().map(|token| {
-                format!(
-                    "DELETE /v1/user/tokens/{} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {}\r\n\r\n",
-                    token.id, tokens[0].plaintext
-                )
-                .into_bytes()
-            })
+            tokens[1..].iter().map(|token| revocation(token.id, &tokens[0].plaintext).into_bytes())
         });
         OpenLoop {
             addr: self.service.addr,

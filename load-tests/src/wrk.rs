@@ -2,13 +2,13 @@
 
 use crate::Result;
 use crate::service::Running;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 /// What a run of wrk saw.
-#[derive(Deserialize, Clone, Copy)]
+#[derive(Deserialize, Serialize, Clone, Copy)]
 pub(crate) struct Summary {
     pub(crate) requests: u64,
     pub(crate) duration_us: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Loop<'a> {
 }
 
 /// A run with the CPU time that the server spent on a request, in microseconds.
-#[derive(Clone, Copy)]
+#[derive(Serialize, Clone, Copy)]
 pub(crate) struct Measured {
     pub(crate) summary: Summary,
     pub(crate) cpu_us: f64,
