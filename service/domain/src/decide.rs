@@ -91,7 +91,8 @@ pub fn decide(context: &Context<'_>) -> Decided {
 }
 
 /// The expiries to record before anything else is decided: of every loaded standing token whose time has come by
-/// both clocks. Empty while the clocks are not trusted, for nothing may end for good then.
+/// both clocks. Empty while the clocks are not trusted, for nothing may end for good then, and without the tokens that
+/// are older than the watch of them ([`Clock::ends_after`]).
 pub fn due(state: &State, clock: &Clock) -> Vec<(Option<OrganizationId>, Event)> {
     if !clock.trusted {
         return Vec::new();
@@ -100,6 +101,7 @@ pub fn due(state: &State, clock: &Clock) -> Vec<(Option<OrganizationId>, Event)>
         .tokens
         .values()
         .filter(|token| token.stands() && token.is_due(clock.earliest()))
+        .filter(|token| token.issued_seq > clock.ends_after)
         .map(|token| (token.event_organization(), token.id))
         .collect();
     due.sort_by_key(|(_, id)| *id);

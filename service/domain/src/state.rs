@@ -75,6 +75,9 @@ pub struct Clock {
     pub node: Timestamp,
     /// False while the two differ, one has jumped, or the log is ahead: then only what narrows is decided.
     pub trusted: bool,
+    /// Only tokens that were issued after this event are ended for good. Zero once the clocks were watched for long
+    /// enough: of a clock that was wrong before anybody looked, nobody knows.
+    pub ends_after: Seq,
 }
 
 impl Clock {

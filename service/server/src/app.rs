@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::event_log::clocks::Watch;
 use crate::event_log::session::{Session, SessionError};
 use crate::event_log::steps::Faults;
 use crate::event_log::sweeper::Sweeper;
@@ -121,6 +122,7 @@ impl App {
         let applier = Applier::load(&mut session.connection, index.clone()).await?;
         // On an empty log, too: an earlier holder of the lock would call inactive what is issued from now on.
         tokio::time::sleep(fenced_until.saturating_sub(clock.boottime())).await;
+        let watch = Watch { since: clock.boottime(), head: applier.applied() };
         let freshness = Arc::new(Freshness::default());
         let applied = applier.applied_handle();
         let metrics = Arc::new(Metrics::default());
@@ -130,14 +132,15 @@ impl App {
             applier,
             freshness: freshness.clone(),
             clock: clock.clone(),
+            watch,
             limits: Limits { tokens_per_user: config.limits.tokens_per_user },
             faults,
         };
         let limits = parts.limits;
         let (writer, task) = Writer::start(parts, session);
         let usage = Arc::new(Usage::default());
-        let sweeper =
-            Sweeper { writer: writer.downgrade(), pool: database.pool.clone(), clock: clock.clone() };
+        let (weak, pool) = (writer.downgrade(), database.pool.clone());
+        let sweeper = Sweeper { writer: weak, pool, clock: clock.clone(), watch };
         let task = tokio::spawn(beside(task, sweeper, usage.clone(), index.clone(), database.pool.clone()));
         let app = Self {
             index,

@@ -39,6 +39,11 @@ pub(crate) fn issue_personal(context: &Context<'_>, issue: &IssuePersonal) -> De
     let user = context.state.users.get(&authority.user).ok_or(Refusal::Unauthenticated)?;
     let limit = context.limits.tokens_per_user;
     if user.standing.len() >= limit {
+        let due = |at: Timestamp| at <= context.clock.earliest();
+        // One of them seems to be over, and cannot be ended yet.
+        if user.standing.values().any(|token| token.expires_at.is_some_and(due)) {
+            return Err(Refusal::ClockUntrusted);
+        }
         return Err(Refusal::LimitReached { limit });
     }
     let event = TokenIssued {

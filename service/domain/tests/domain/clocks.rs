@@ -140,3 +140,19 @@ fn a_stranger_learns_nothing_about_the_clocks() {
     history.clock.trusted = false;
     history.when(holder(0, 1), Action::IssuePersonal(issue(2))).refused(Refusal::Unauthenticated);
 }
+
+#[test]
+fn what_is_older_than_the_watch_of_the_clocks_is_denied_and_not_ended() {
+    let mut history = after(3600, 3600, true);
+    history.clock.ends_after = history.state.head;
+    history.limits.tokens_per_user = history.state.users[&user(1)].standing.len();
+    history.run(Actor::System, anything());
+    assert!(history.token(1).stands());
+    history.clone().when(session(1), Action::Enable { id: token(1) }).refused(Refusal::Ended);
+    // Whether there is a place for another is not known yet.
+    history.clone().when(session(1), Action::IssuePersonal(issue(2))).refused(Refusal::ClockUntrusted);
+    history.clock.ends_after = 0;
+    history.run(Actor::System, anything());
+    assert!(!history.token(1).stands());
+    history.run(session(1), Action::IssuePersonal(issue(2)));
+}

@@ -130,7 +130,7 @@ pub(crate) struct History {
 
 /// An empty log.
 pub(crate) fn nothing() -> History {
-    let clock = Clock { database: at(0), node: at(0), trusted: true };
+    let clock = Clock { database: at(0), node: at(0), trusted: true, ends_after: 0 };
     History { state: State::default(), log: Vec::new(), clock, limits: Limits::default() }
 }
 

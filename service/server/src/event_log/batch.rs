@@ -114,11 +114,15 @@ pub async fn run(
 ) -> Result<Committed, BatchError> {
     match attempt(connection, input, applier).await {
         Err(error @ (BatchError::Definite(_) | BatchError::Behind(_))) => {
-            in_time(async { Ok(sqlx::query("ROLLBACK").execute(connection).await?) }).await?;
+            rolled_back(connection).await?;
             Err(error)
         }
         other => other,
     }
+}
+
+async fn rolled_back(connection: &mut PgConnection) -> Result<(), BatchError> {
+    in_time(async { Ok(sqlx::query("ROLLBACK").execute(connection).await?) }).await.map(drop)
 }
 
 async fn attempt(
@@ -172,7 +176,8 @@ async fn attempt(
     commit(connection, input, committed).await
 }
 
-/// COMMIT. From the moment it is sent, a lost connection leaves the outcome unknown.
+/// COMMIT. From the moment it is sent, a lost connection leaves the outcome unknown, and so does an error after which the
+/// session does not go on: a server that cannot write its log says so, dies, and may find the commit there all the same.
 async fn commit(
     connection: &mut PgConnection,
     input: &Input<'_>,
@@ -186,7 +191,13 @@ async fn commit(
     match result {
         Ok(()) => Ok(committed),
         Err(BatchError::Lost(source)) => Err(BatchError::Unknown { source, committed: Box::new(committed) }),
-        Err(other) => Err(other),
+        Err(error) => match rolled_back(connection).await {
+            Ok(()) => Err(error),
+            Err(BatchError::Lost(source)) => {
+                Err(BatchError::Unknown { source, committed: Box::new(committed) })
+            }
+            Err(other) => Err(other),
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::append::Head;
 use crate::clock::Clock;
+use counterfoil_domain::ids::Seq;
 use counterfoil_domain::state;
 use counterfoil_domain::timestamp::Timestamp;
 use std::collections::VecDeque;
@@ -15,7 +16,8 @@ pub(crate) const TOLERANCE: u64 = 2_000_000;
 pub fn clocks(node: Timestamp, steady: Steady, head: &Head) -> state::Clock {
     let agree = node.distance(head.now) <= TOLERANCE;
     let log_is_ahead = head.decided_at > head.now.min(node).plus_seconds(2);
-    state::Clock { database: head.now, node, trusted: agree && steady.is_steady() && !log_is_ahead }
+    let trusted = agree && steady.is_steady() && !log_is_ahead;
+    state::Clock { database: head.now, node, trusted, ends_after: steady.ends_after }
 }
 
 /// The instant that the next event is recorded at. Of clocks that are not trusted, the one that lies least ahead: what
@@ -30,11 +32,13 @@ pub(super) fn decided_at(clock: &state::Clock, steady: Steady, head: &Head) -> T
 pub struct Steady {
     /// Set where it jumped: the instant by the lowest of what it said within the last minute.
     jumped: Option<Timestamp>,
+    /// See [`state::Clock::ends_after`].
+    ends_after: Seq,
 }
 
 impl Steady {
-    /// A clock that was not watched: whoever decides one batch only takes it as it is.
-    pub const UNWATCHED: Self = Self { jumped: None };
+    /// A clock that was not watched: whoever decides one batch only takes it as it is, and ends nothing by it.
+    pub const UNWATCHED: Self = Self { jumped: None, ends_after: Seq::MAX };
 
     /// Whether the wall clock has kept within two seconds of the time since boot for a minute.
     pub fn is_steady(self) -> bool {
@@ -47,29 +51,62 @@ impl Steady {
     }
 }
 
+/// Since when the clocks are watched. Whoever starts while the machine's clock is wrong, as it is before the network has
+/// put it right, sees no jump: for the first moments, what was issued before that is denied by the clock, and not ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// By the time since boot.
+    pub since: Duration,
+    /// The head of the log then.
+    pub head: Seq,
+}
+
+/// How long clocks are watched before what is older than the watch is ended by them.
+pub const WATCHED: Duration = Duration::from_secs(10);
+
+impl Watch {
+    /// See [`state::Clock::ends_after`].
+    pub fn ends_after(self, clock: &Clock) -> Seq {
+        if clock.boottime() >= self.since + WATCHED { 0 } else { self.head }
+    }
+}
+
 /// Notices a wall clock that jumps: its distance from the time since boot is constant while it behaves.
-#[derive(Default)]
 pub struct SteadyClock {
+    watch: Watch,
     samples: VecDeque<(Duration, i64)>,
 }
 
 impl SteadyClock {
+    /// Begins to look.
+    pub fn new(watch: Watch) -> Self {
+        Self { watch, samples: VecDeque::new() }
+    }
+
     /// Takes a sample. It must be asked for often, while nothing is written too: a jump shows only between samples.
     pub fn check(&mut self, clock: &Clock) -> Steady {
         let boot = clock.boottime();
         let offset = clock.now().micros() - boot.as_micros() as i64;
+        // A sample is kept as old as it was last true, so that a jump is remembered for the whole minute. The last one is
+        // compared with however old it is: a clock may come back wrong from a pause of the whole machine.
+        let jumps = match self.samples.back_mut() {
+            Some((at, last)) => {
+                *at = boot;
+                last.abs_diff(offset) > 100_000
+            }
+            None => true,
+        };
+        if jumps {
+            self.samples.push_back((boot, offset));
+        }
         while self.samples.front().is_some_and(|(at, _)| *at + Duration::from_secs(60) < boot) {
             self.samples.pop_front();
-        }
-        // A sample is kept as old as it was last true, so that a jump is remembered for the whole minute.
-        match self.samples.back_mut() {
-            Some((at, last)) if last.abs_diff(offset) <= 100_000 => *at = boot,
-            _ => self.samples.push_back((boot, offset)),
         }
         let (low, high) =
             self.samples.iter().fold((i64::MAX, i64::MIN), |(low, high), (_, o)| (low.min(*o), high.max(*o)));
         let lowest = Timestamp::from_micros(boot.as_micros() as i64 + low);
-        Steady { jumped: (high - low > 2_000_000).then_some(lowest) }
+        let jumped = (high - low > 2_000_000).then_some(lowest);
+        Steady { jumped, ends_after: self.watch.ends_after(clock) }
     }
 }
 
@@ -79,10 +116,39 @@ mod tests {
 
     const HOUR: i64 = 3_600_000_000;
 
+    fn watched() -> (Clock, SteadyClock) {
+        let clock = Clock::system();
+        let watch = Watch { since: clock.boottime(), head: 7 };
+        (clock, SteadyClock::new(watch))
+    }
+
+    #[test]
+    fn what_is_older_than_the_watch_ends_once_it_was_long_enough() {
+        let (clock, mut steady) = watched();
+        for (passed, ends_after) in [(0, 7), (9, 7), (2, 0)] {
+            clock.pass(Duration::from_secs(passed));
+            assert_eq!(steady.check(&clock).ends_after, ends_after);
+        }
+    }
+
+    #[test]
+    fn a_jump_within_a_long_pause_is_a_jump() {
+        let (clock, mut steady) = watched();
+        assert!(steady.check(&clock).is_steady());
+        clock.pass(Duration::from_secs(3600));
+        clock.set_offset(HOUR);
+        for passed in [0, 30, 29] {
+            clock.pass(Duration::from_secs(passed));
+            assert!(!steady.check(&clock).is_steady());
+        }
+        clock.pass(Duration::from_secs(2));
+        assert!(steady.check(&clock).is_steady());
+    }
+
     #[test]
     fn a_jump_is_remembered_for_a_minute() {
         for hour in [HOUR, -HOUR, 2_500_000] {
-            let (clock, mut steady) = (Clock::system(), SteadyClock::default());
+            let (clock, mut steady) = watched();
             assert!(steady.check(&clock).is_steady());
             clock.set_offset(hour);
             assert!(!steady.check(&clock).is_steady());
@@ -97,7 +163,7 @@ mod tests {
 
     #[test]
     fn what_drifts_or_stands_still_for_long_has_not_jumped() {
-        let (clock, mut steady) = (Clock::system(), SteadyClock::default());
+        let (clock, mut steady) = watched();
         for second in 0..600 {
             clock.set_offset(second * 1_000);
             clock.pass(Duration::from_secs(1));
@@ -109,7 +175,7 @@ mod tests {
 
     #[test]
     fn after_a_jump_the_time_before_it_goes_on() {
-        let (clock, mut steady) = (Clock::system(), SteadyClock::default());
+        let (clock, mut steady) = watched();
         steady.check(&clock);
         clock.set_offset(HOUR);
         clock.pass(Duration::from_secs(10));

@@ -3,7 +3,7 @@
 
 use super::append::Head;
 use super::batch::Committed;
-use super::clocks::{Steady, SteadyClock, clocks};
+use super::clocks::{Steady, SteadyClock, Watch, clocks};
 use super::session::{Session, SessionError};
 use crate::clock::Clock;
 use crate::ops::recurring::Recurring;
@@ -49,6 +49,7 @@ impl Node {
         applier: Applier,
         freshness: Arc<Freshness>,
         clock: Clock,
+        watch: Watch,
         head: Arc<AtomicU64>,
     ) -> Self {
         Self {
@@ -58,7 +59,7 @@ impl Node {
             clock,
             head,
             session: Some(session),
-            steady: SteadyClock::default(),
+            steady: SteadyClock::new(watch),
             proof: Instant::now(),
             outage: Recurring::new(),
         }

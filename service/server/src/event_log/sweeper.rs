@@ -5,11 +5,13 @@
 //! until an instant, so that no expiry is too far away to be waited for.
 //!
 //! **Two clocks must agree.** What is asked for is due by the database's clock and by the node's, and the writer judges
-//! both again. While it does not trust them it refuses the sweeper's command, and then nothing is deleted either.
+//! both again. While it does not trust them it refuses the sweeper's command, and then nothing is deleted either. For the
+//! first moments after a start ([`Watch`]) nothing ends that is older than it.
 //!
 //! **Behind everything else.** A command names at most 200 tokens, and waits in the writer until nothing else does, or for 250
 //! ms.
 
+use super::clocks::Watch;
 use super::writer::{WeakWriter, WriteError};
 use crate::clock::Clock;
 use crate::postgres::connect::in_time;
@@ -42,6 +44,8 @@ pub struct Sweeper {
     pub pool: PgPool,
     /// The node's clock.
     pub clock: Clock,
+    /// Since when clocks are watched.
+    pub watch: Watch,
 }
 
 /// Why a sweep did not happen.
@@ -61,7 +65,8 @@ impl Sweeper {
         let (mut tidied, mut failing) = (None::<Instant>, false);
         loop {
             let mut done = self.sweep().await;
-            if done.is_ok() && tidied.is_none_or(|at| at.elapsed() >= TIDY) {
+            let watched = self.watch.ends_after(&self.clock) == 0;
+            if done.is_ok() && watched && tidied.is_none_or(|at| at.elapsed() >= TIDY) {
                 done = self.tidy().await.and(done);
                 tidied = Some(Instant::now());
             }
@@ -87,8 +92,10 @@ impl Sweeper {
     async fn sweep(&self) -> Result<usize, SweepError> {
         let sql = "SELECT id FROM tokens
             WHERE ended_seq IS NULL AND expires_at IS NOT NULL AND expires_at <= LEAST(statement_timestamp(), $1)
+                AND issued_seq > $3
             ORDER BY expires_at, id LIMIT $2";
-        let query = sqlx::query_scalar(sql).bind(self.now()).bind(MOST as i64);
+        let ends_after = self.watch.ends_after(&self.clock);
+        let query = sqlx::query_scalar(sql).bind(self.now()).bind(MOST as i64).bind(ends_after as i64);
         let due: Vec<Uuid> = in_time(query.fetch_all(&self.pool)).await?;
         if due.is_empty() {
             return Ok(0);

@@ -1,6 +1,7 @@
 //! The writer: a queue, and the one task that empties it.
 
 use super::batch::{self, Committed, Input, Refused, Reply};
+use super::clocks::Watch;
 use super::failure::{self, BatchError, NotNow, may_pass};
 use super::node::{Node, PROOF};
 use super::queue::{DEADLINE, Queue, Queued, fail};
@@ -67,6 +68,8 @@ pub struct Parts {
     pub freshness: Arc<Freshness>,
     /// The node's clock.
     pub clock: Clock,
+    /// Since when clocks are watched.
+    pub watch: Watch,
     /// Configured limits.
     pub limits: Limits,
     /// What is told of each batch.
@@ -80,8 +83,8 @@ impl Writer {
     /// writer is gone and the queue is empty.
     pub fn start(parts: Parts, session: Session) -> (Self, JoinHandle<()>) {
         let (queue, commands) = mpsc::unbounded_channel();
-        let Parts { connect, applier, freshness, clock, limits, metrics, faults } = parts;
-        let node = Node::new(session, connect, applier, freshness, clock, metrics.head.clone());
+        let Parts { connect, applier, freshness, clock, watch, limits, metrics, faults } = parts;
+        let node = Node::new(session, connect, applier, freshness, clock, watch, metrics.head.clone());
         let queued = Queue::new(commands);
         let task = Task { node, queue: queued, limits, metrics, faults, failures: Recurring::new() };
         (Self { queue, places: Arc::new(Semaphore::new(QUEUE)) }, tokio::spawn(task.run()))

@@ -83,7 +83,7 @@ impl Given {
     }
 
     async fn found_by_service(&self) -> Result<Option<Roles>, DatabaseError> {
-        let mut connection = self.serving.connect().await?;
+        let mut connection = settings::for_service(self.serving.clone()).connect().await?;
         let roles = Roles::of_who_only_serves(&mut connection).await?;
         connection.close().await?;
         Ok(roles)

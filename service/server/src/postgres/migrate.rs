@@ -6,6 +6,7 @@
 
 use super::private::{Progress, Say};
 use super::roles::{self, Arrangement, Past, Roles, quoted};
+use super::settings::for_service;
 use crate::event_log::SERVING_LOCK;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
@@ -176,7 +177,7 @@ pub async fn migrate(
     say: Say<'_>,
 ) -> Result<Roles, MigrateError> {
     // "Already exists, skipping" and the like are of no use to anybody.
-    let quiet = options.clone().options([("client_min_messages", "warning")]);
+    let quiet = for_service(options.clone()).options([("client_min_messages", "warning")]);
     let mut connection = quiet.connect().await?;
     take_turns(&mut connection, say).await?;
     let roles = Roles::arranged_by(&mut connection, serves).await?;

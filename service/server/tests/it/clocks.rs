@@ -208,5 +208,31 @@ async fn a_clock_that_was_read_before_a_long_catch_up_does_not_lie() {
     let (issued, ()) = tokio::join!(issue, meanwhile);
     assert!(issued.is_ok(), "{issued:?}");
     whole(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_starts_while_the_clock_is_ahead_ends_nothing_by_it() {
+    let clock = Clock::system();
+    let service = Service::start_on(clock.clone(), None).await;
+    move_the_databases_clock(&service, 0).await;
+    service.database.pool.set_connect_options(service.database.options.clone());
+    let service = service.restart().await;
+    let brief = some_tokens(&service, &clock).await;
+    let plaintext = brief["plaintext"].as_str().unwrap();
+    let database = service.database.private.as_ref().unwrap().superuser("counterfoil");
+    let (service, ()) = service
+        .restart_after(async {
+            clock.set_offset(HOUR);
+            let mut superuser = database.connect().await.unwrap();
+            sqlx::query("UPDATE lies.moved SET by = '1 hour'").execute(&mut superuser).await.unwrap();
+        })
+        .await;
+    // Denied, and through several sweeps not ended.
+    assert_eq!(service.introspect(plaintext).await["active"], false);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(service.events("token.expired").await, 0);
+    clock.set_offset(0);
+    move_the_databases_clock(&service, 0).await;
+    assert_eq!(service.introspect(plaintext).await["active"], true);
     service.stop().await;
 }

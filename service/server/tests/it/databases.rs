@@ -119,6 +119,8 @@ async fn time_limits_of_a_role_or_a_database_do_not_reach_our_sessions() {
         server.run(&format!("ALTER DATABASE shop SET {limit} = '4s'")).await;
         server.run(&format!("ALTER ROLE postgres IN DATABASE shop SET {limit} = '5s'")).await;
     }
+    // No migration is done in that time.
+    server.run("ALTER ROLE postgres IN DATABASE shop SET statement_timeout = '1ms'").await;
     let database = open(&server.url("shop")).await.unwrap();
     for limit in limits {
         let found: String = sqlx::query_scalar("SELECT current_setting($1)")

@@ -5,12 +5,13 @@ use crate::support::Scratch;
 use crate::support::load::{Ledger, Load, People};
 use crate::support::program::{INIT, Program, command, run};
 use counterfoil::postgres::private::PrivateCluster;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use reqwest::{Method, StatusCode};
 use sqlx::{ConnectOptions, Connection};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A token's life over HTTP.
 async fn a_token_lives_and_ends(people: &People, base: &str) {
@@ -172,4 +173,39 @@ async fn the_service_allows_itself_all_the_open_files_that_it_may_have() {
     let figures: Vec<_> = files.split_whitespace().skip(3).take(2).collect();
     assert_eq!(figures, ["5000", "5000"]);
     assert!(program.said().contains("allows 5000 open files"), "{}", program.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_postgres_that_somebody_froze_is_stopped_all_the_same() {
+    let scratch = Scratch::with_data().await;
+    let mut program = Program::serve(scratch.path()).await;
+    let _frozen = scratch.freeze();
+    let since = Instant::now();
+    program.stop().await;
+    assert!(since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
+    assert!(scratch.processes().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_everything_was_killed_the_port_says_that_the_database_recovers() {
+    let scratch = Scratch::with_data().await;
+    let mut program = Program::serve(scratch.path()).await;
+    program.kill();
+    for process in scratch.processes() {
+        let _ = kill(process, Signal::SIGKILL);
+    }
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut serve = command(scratch.path(), &["serve"]);
+    serve.env("COUNTERFOIL__API__ADDR", port.to_string());
+    let mut program = Program::start(serve);
+    let readyz = format!("http://{port}/readyz");
+    let mut said = Vec::new();
+    while !said.iter().any(|detail: &String| detail.contains("recovering")) {
+        assert!(program.ended().is_none() && said.len() < 5000, "{:?}", said.last());
+        if let Ok(answer) = reqwest::get(&readyz).await {
+            said.push(answer.text().await.unwrap());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    program.until_ready().await;
 }

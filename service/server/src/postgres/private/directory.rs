@@ -42,12 +42,15 @@ pub(crate) fn short_name(path: &Path) -> String {
 }
 
 /// The socket's directory: short, and the same whenever this cluster is started, unless the server of an earlier one
-/// in the same place, whose files somebody removed, still listens there.
-pub(crate) fn socket_dir(cluster: &Path) -> PathBuf {
+/// in the same place, whose files somebody removed, still listens there, or somebody else has made it.
+pub(crate) fn socket_dir(cluster: &Path, account: &Account) -> PathBuf {
     let usual = format!("/tmp/counterfoil-{}", short_name(cluster));
     let others = (2..10).map(|number| format!("{usual}-{number}"));
     let mut all = iter::once(usual.clone()).chain(others).map(PathBuf::from);
-    all.find(|path| !listens_in(path)).unwrap_or_else(|| usual.into())
+    let is_ours = |path: &PathBuf| {
+        fs::symlink_metadata(path).map_or(true, |found| found.is_dir() && found.uid() == account.uid.as_raw())
+    };
+    all.find(|path| is_ours(path) && !listens_in(path)).unwrap_or_else(|| usual.into())
 }
 
 /// Removes what a killed server left in the socket's directory: PostgreSQL would take a zombie or a stranger with its
@@ -101,4 +104,22 @@ pub(crate) fn mend(path: &Path, account: &Account) -> Result<(), PrivateError> {
             .map_err(file_error("cannot close to others", path))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::{Uid, getegid, geteuid};
+
+    #[test]
+    fn a_socket_directory_of_somebody_else_is_not_in_the_way() {
+        let ours = Account { uid: geteuid(), gid: getegid(), steps_down: false };
+        let other = Account { uid: Uid::from_raw(ours.uid.as_raw() + 1), ..ours };
+        let cluster = Path::new("/somewhere/nobody/has/a/cluster");
+        let usual = socket_dir(cluster, &ours);
+        make_owned(&usual, &ours).unwrap();
+        assert_eq!(socket_dir(cluster, &ours), usual);
+        assert_eq!(socket_dir(cluster, &other), PathBuf::from(format!("{}-2", usual.display())));
+        remove_socket_dir(&usual);
+    }
 }

@@ -4,6 +4,7 @@ use super::account::Account;
 use super::initialize::last_lines;
 use super::{PrivateError, file_error};
 use nix::fcntl::OFlag;
+use nix::sys::statvfs::statvfs;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{OpenOptionsExt, fchown};
@@ -49,8 +50,14 @@ pub(crate) fn bound(cluster: &Path) {
     }
 }
 
-/// Its last lines, of those from `start` on.
-pub(crate) fn tail(cluster: &Path, start: u64) -> String {
+/// Its last lines, of those from `start` on, or why there are none.
+pub(crate) fn words(cluster: &Path, start: u64) -> String {
+    let words = tail(cluster, start);
+    let full = || statvfs(cluster).is_ok_and(|volume| volume.blocks_available() == 0);
+    if words.trim().is_empty() && full() { "nothing, since its volume is full".into() } else { words }
+}
+
+fn tail(cluster: &Path, start: u64) -> String {
     let mut text = Vec::new();
     let mut read = || {
         let mut file = File::open(path(cluster))?;

@@ -92,7 +92,7 @@ impl PrivateCluster {
         let in_use = homes.iter().map(|home| Lock::shared(&home.join(IN_USE))).collect::<Result<_, _>>()?;
         let socket = match postmaster::look(&cluster, &account) {
             Found::Running(postmaster) if postmaster.socket.is_absolute() => postmaster.socket,
-            _ => directory::socket_dir(&cluster),
+            _ => directory::socket_dir(&cluster, &account),
         };
         let leaving = AtomicBool::new(false);
         let server = Arc::new(Server { cluster, socket, binaries, account, leaving });

@@ -7,6 +7,7 @@ use super::account::Account;
 use super::directory::SOCKET_LOCK;
 use nix::unistd::Pid;
 use std::fs;
+use std::iter;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -92,6 +93,19 @@ fn name_and_state(process: &Path) -> Option<(String, char)> {
 }
 
 impl Postmaster {
+    /// Its process and those that it has started.
+    pub(crate) fn family(&self) -> Vec<Pid> {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let parent = |number: i32| -> Option<i32> {
+            let stat = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+            // The name before it is in parentheses and may hold anything.
+            stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+        };
+        let children = numbers.filter(|number| parent(*number) == Some(self.pid.as_raw())).map(Pid::from_raw);
+        iter::once(self.pid).chain(children).collect()
+    }
+
     /// Whether its process lives and works on a cluster. It removes its file before it ends.
     pub(crate) fn lives(&self, cluster: &Path, account: &Account) -> bool {
         is_postgres_of(self.pid, cluster, account, &self.socket)

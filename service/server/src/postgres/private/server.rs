@@ -6,7 +6,7 @@ use super::postmaster::{Found, Postmaster, look};
 use super::{PrivateError, Say, directory, file_error, log};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::process::Child;
@@ -16,6 +16,12 @@ use tokio::time::{Instant, sleep};
 const LOOK: Duration = Duration::from_millis(20);
 /// How long processes of a killed server are waited for.
 const LEFT_OVER: Duration = Duration::from_secs(60);
+
+/// What is told of a recovery.
+const RECOVERING: &str = "the private PostgreSQL is recovering from a crash";
+
+/// What is told of any other start.
+const STARTING: &str = "the private PostgreSQL is starting";
 
 /// A cluster and what it is run with.
 pub(crate) struct Server {
@@ -66,6 +72,15 @@ impl Drop for Starting {
     }
 }
 
+/// Whether a cluster that does not run was not stopped either. The state is the third field of `global/pg_control`, of
+/// four bytes in the machine's order, as PostgreSQL's `src/include/catalog/pg_control.h` has it; 1 and 2 are those of a
+/// server that was stopped.
+fn recovers(cluster: &Path) -> bool {
+    let control = std::fs::read(cluster.join("global/pg_control")).unwrap_or_default();
+    let state = control.get(16..).and_then(|rest| rest.first_chunk::<4>());
+    state.is_some_and(|state| !matches!(u32::from_ne_bytes(*state), 1 | 2))
+}
+
 impl Server {
     /// The server, if it runs.
     pub(crate) fn running(&self) -> Option<Postmaster> {
@@ -82,7 +97,7 @@ impl Server {
             if postmaster.ready {
                 return true;
             }
-            progress.say(say, "the private PostgreSQL is recovering");
+            progress.say(say, RECOVERING);
             sleep(LOOK).await;
         }
         false
@@ -157,15 +172,26 @@ impl Server {
             .stdout(output)
             .stderr(both)
             .spawn();
+        let recovers = recovers(&self.cluster);
+        if recovers {
+            say(&format!("{RECOVERING} …"));
+        }
         let mut child = child
             .map(|child| Starting(child, true))
             .map_err(|error| PrivateError::Program { program: "postgres", detail: error.to_string() })?;
-        let ready = self.until_started(&mut child.0, from, say).await;
+        let ready =
+            self.until_started(&mut child.0, from, if recovers { RECOVERING } else { STARTING }, say).await;
         child.leave();
         ready
     }
 
-    async fn until_started(&self, child: &mut Child, from: u64, say: Say<'_>) -> Result<(), PrivateError> {
+    async fn until_started(
+        &self,
+        child: &mut Child,
+        from: u64,
+        what: &str,
+        say: Say<'_>,
+    ) -> Result<(), PrivateError> {
         let mut progress = Progress::new();
         loop {
             let ended =
@@ -174,12 +200,12 @@ impl Server {
                 return Err(PrivateError::Ended {
                     status: status.to_string(),
                     log: log::path(&self.cluster).display().to_string(),
-                    words: log::tail(&self.cluster, from),
+                    words: log::words(&self.cluster, from),
                 });
             }
             match self.running() {
                 Some(postmaster) if postmaster.ready || self.leaving.load(Ordering::Acquire) => return Ok(()),
-                _ => progress.say(say, "the private PostgreSQL is starting; after a crash it recovers first"),
+                _ => progress.say(say, what),
             }
             sleep(LOOK).await;
         }
@@ -192,6 +218,10 @@ impl Server {
         let mut progress = Progress::new();
         for (signal, patience) in [(Signal::SIGINT, 60), (Signal::SIGQUIT, 10)] {
             let _ = kill(postmaster.pid, signal);
+            // Whom somebody stopped, as a debugger does, hears it now.
+            for process in postmaster.family() {
+                let _ = kill(process, Signal::SIGCONT);
+            }
             let asked = Instant::now();
             while asked.elapsed() < Duration::from_secs(patience) {
                 if !postmaster.lives(&self.cluster, &self.account) {

@@ -13,6 +13,9 @@ use tokio::time::{Instant, sleep};
 /// How often it is looked whether the server runs: two small files are read.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// The longest pause between two tries: what was in the way, such as a full volume, may be gone at any time.
+const MOST: Duration = Duration::from_secs(1);
+
 /// Watches until the server is given up. `homes` are the directories whose gates are held for a start.
 pub(crate) async fn watch(server: Arc<Server>, homes: Vec<PathBuf>) {
     let mut bounded = Instant::now();
@@ -29,7 +32,7 @@ pub(crate) async fn watch(server: Arc<Server>, homes: Vec<PathBuf>) {
                     if let Some(untold) = troubles.failed("it cannot be started", Instant::now()) {
                         tracing::error!(%error, untold, "the private PostgreSQL is down");
                     }
-                    (pause * 2).clamp(Duration::from_millis(500), Duration::from_secs(5))
+                    (pause * 2).clamp(Duration::from_millis(500), MOST)
                 }
             };
             bounded = Instant::now();
