@@ -137,9 +137,59 @@ fn the_alarms_name_metrics_that_there_are() {
     }
 }
 
+/// Gateways that operators have, and the setting that bounds for how long each keeps an answer.
+const GATEWAYS: [(&str, &str); 9] = [
+    ("nginx", "proxy_cache_valid"),
+    ("Apache httpd", "&expiry=10"),
+    ("APISIX", "\"introspection_interval\": 10"),
+    ("Envoy", "none; the filter asks with every request"),
+    ("HAProxy", "none; the action asks with every request"),
+    ("Caddy", "none; it asks with every request"),
+    ("Traefik", "none; it asks with every request"),
+    ("Keycloak", "check your version"),
+    ("AISIX", "until it is deleted there"),
+];
+
+#[test]
+fn the_guide_says_of_every_gateway_what_it_does_in_an_outage_and_what_bounds_its_cache() {
+    let guide = read("ops/GATEWAYS.md");
+    let parts: Vec<&str> = guide.split("\n## ").skip(1).collect();
+    let table = guide.split("\n## ").next().unwrap();
+    for (gateway, bound) in GATEWAYS {
+        let part = parts.iter().find_map(|part| part.strip_prefix(gateway)?.strip_prefix('\n'));
+        let part = part.unwrap_or_else(|| panic!("the guide has no part of {gateway}"));
+        let text = part.split_whitespace().collect::<Vec<_>>().join(" ");
+        for said in ["503", "429", "cache", bound] {
+            assert!(text.to_lowercase().contains(&said.to_lowercase()), "{gateway}: {said}");
+        }
+        let place = gateway.to_lowercase().replace(' ', "-");
+        assert!(table.contains(&format!("| [{gateway}](#{place}) |")), "the table has no {gateway}");
+    }
+    for (file, link) in [("README.md", "(ops/GATEWAYS.md)"), ("ops/RUNBOOK.md", "(GATEWAYS.md)")] {
+        assert!(read(file).contains(link), "{file} does not lead to the guide");
+    }
+}
+
+#[test]
+fn the_guides_documents_can_be_read() {
+    let guide = read("ops/GATEWAYS.md");
+    let blocks = |language: &str| {
+        let start = format!("\n```{language}\n");
+        let rest = guide.split(start.as_str()).skip(1);
+        rest.map(|block| block.split("\n```").next().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let (json, yaml) = (blocks("json"), blocks("yaml"));
+    assert_eq!((json.len(), yaml.len()), (1, 2));
+    let plugin: Value = serde_json::from_str(&json[0]).unwrap();
+    assert_eq!(plugin["openid-connect"]["bearer_only"], true);
+    let [envoy, traefik] = [0, 1].map(|at| serde_saphyr::from_str::<Value>(&yaml[at]).unwrap());
+    assert_eq!(envoy["http_filters"].as_array().unwrap().len(), 2);
+    assert!(traefik["http"]["middlewares"]["counterfoil"]["forwardAuth"]["address"].is_string());
+}
+
 #[test]
 fn the_documents_links_lead_somewhere() {
-    for file in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "ops/RUNBOOK.md"] {
+    for file in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "ops/RUNBOOK.md", "ops/GATEWAYS.md"] {
         let text = read(file);
         let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
         for link in links.filter(|link| !link.starts_with("http")) {
