@@ -19,6 +19,7 @@ mod http2;
 pub mod oauth;
 pub mod problem;
 pub mod progress;
+mod public;
 pub mod query;
 pub mod seen;
 pub mod starting;

@@ -30,6 +30,7 @@ mod overload;
 mod parsers;
 mod people;
 mod private_postgres;
+mod proxies;
 mod queue;
 mod readme;
 mod restart;

@@ -12,6 +12,7 @@ use crate::http::caller::Caller;
 use crate::http::document::names::IntrospectedKind;
 use crate::http::document::params::{Conditional, GatewayPath, Idempotent};
 use crate::http::problem::Problem;
+use crate::http::public::at;
 use crate::read_model::gateways;
 use crate::read_model::lists::Listed;
 use axum::extract::{OriginalUri, Path, State};
@@ -130,9 +131,9 @@ pub async fn register(
     let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
     let mut response = shown(status, &record, &tag(&gateway));
     let (header, text) = if repeated {
-        (header::LINK, format!("</v1/gateways/{id}/tokens>; rel=\"issue\""))
+        (header::LINK, format!("<{}>; rel=\"issue\"", at(&app, &format!("/v1/gateways/{id}/tokens"))))
     } else {
-        (header::LOCATION, format!("/v1/gateways/{id}"))
+        (header::LOCATION, at(&app, &format!("/v1/gateways/{id}")))
     };
     if let Ok(text) = HeaderValue::from_str(&text) {
         response.headers_mut().insert(header, text);

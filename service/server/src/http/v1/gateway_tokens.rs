@@ -14,6 +14,7 @@ use crate::http::cursor::Belongs;
 use crate::http::document::examples;
 use crate::http::document::params::{GatewayPath, GatewayTokenPath, Idempotent};
 use crate::http::problem::Problem;
+use crate::http::public::at;
 use crate::read_model::gateways;
 use crate::read_model::lists::Listed;
 use axum::extract::{OriginalUri, Path, State};
@@ -138,7 +139,8 @@ pub async fn issue(
     if reply.outcome == Outcome::Repeated {
         record.plaintext = Some("not_repeated".into());
         let mut response = shown(StatusCode::OK, &record, &tag);
-        if let Ok(link) = HeaderValue::from_str(&format!("</v1/gateways/{gateway}/tokens>; rel=\"issue\"")) {
+        let issue = at(&app, &format!("/v1/gateways/{gateway}/tokens"));
+        if let Ok(link) = HeaderValue::from_str(&format!("<{issue}>; rel=\"issue\"")) {
             response.headers_mut().insert(header::LINK, link);
         }
         return Ok(response);

@@ -11,6 +11,7 @@ use crate::http::document::names::Scope;
 use crate::http::document::params::{Idempotent, TokenPath};
 use crate::http::document::schemas::RevokedCount;
 use crate::http::problem::Problem;
+use crate::http::public::at;
 use crate::read_model::lists::Listed;
 use axum::body::Body;
 use axum::extract::{OriginalUri, Path, State};
@@ -108,7 +109,7 @@ pub async fn issue(
     let mut record = Record::new(listed, app.clock.now());
     record.plaintext = Some(plaintext.into_shown());
     let mut response = shown(StatusCode::CREATED, &record, &tag);
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/user/tokens/{id}")) {
+    if let Ok(location) = HeaderValue::from_str(&at(&app, &format!("/v1/user/tokens/{id}"))) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
@@ -120,9 +121,8 @@ pub(super) fn not_repeated(app: &App, listed: Listed) -> Response {
     let mut record = Record::new(listed, app.clock.now());
     record.plaintext = Some("not_repeated".into());
     let mut response = shown(StatusCode::OK, &record, &tag);
-    if let Ok(link) =
-        HeaderValue::from_str(&format!("</v1/user/tokens/{}/rotate>; rel=\"rotate\"", record.id))
-    {
+    let rotate = at(app, &format!("/v1/user/tokens/{}/rotate", record.id));
+    if let Ok(link) = HeaderValue::from_str(&format!("<{rotate}>; rel=\"rotate\"")) {
         response.headers_mut().insert(header::LINK, link);
     }
     response
