@@ -1,6 +1,6 @@
 //! What no type refuses, and in which line of the file it stands.
 
-use super::Config;
+use super::{Config, Drain, Limits};
 use counterfoil_domain::plaintext::{LONGEST_PREFIX, Prefixes};
 
 /// A value that makes no sense.
@@ -17,9 +17,8 @@ fn wrong(key: &'static str, message: impl Into<String>) -> Result<(), Wrong> {
 
 impl Config {
     pub(super) fn check(&self) -> Result<(), Wrong> {
-        if !(1..=counterfoil_domain::user::STANDING_TOKENS).contains(&self.limits.tokens_per_user) {
-            return wrong("limits.tokens_per_user", "it is 1 to 50");
-        }
+        self.limits.check()?;
+        self.drain.check()?;
         if self.database_migrate_url.is_some() && self.database_url.is_none() {
             let message =
                 "it says who migrates the database of database_url (DATABASE_URL), and there is none";
@@ -30,12 +29,56 @@ impl Config {
     }
 }
 
+/// The most of anything that is counted: beyond it a semaphore would not hold, and a rate would have no period.
+const MOST: u64 = 1_000_000;
+/// The longest that a drain may take over one of its parts, in milliseconds: an hour.
+const LONGEST_DRAIN: u64 = 3_600_000;
+
+impl Limits {
+    /// A limit of nothing would answer nobody.
+    fn check(&self) -> Result<(), Wrong> {
+        let most_tokens = counterfoil_domain::user::STANDING_TOKENS;
+        within("limits.tokens_per_user", self.tokens_per_user as u64, 1, most_tokens as u64)?;
+        for (key, places) in [("limits.connections", self.connections), ("limits.requests", self.requests)] {
+            within(key, places as u64, 1, MOST)?;
+        }
+        for (key, rate) in [
+            ("limits.credential_per_second", self.credential_per_second),
+            ("limits.credential_burst", self.credential_burst),
+            ("limits.failures_per_second", self.failures_per_second),
+            ("limits.failures_burst", self.failures_burst),
+            ("limits.strangers_per_second", self.strangers_per_second),
+            ("limits.strangers_burst", self.strangers_burst),
+            ("limits.sign_in_failures", self.sign_in_failures),
+        ] {
+            within(key, rate.get().into(), 1, MOST)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drain {
+    fn check(&self) -> Result<(), Wrong> {
+        within("drain.notice_ms", self.notice_ms, 0, LONGEST_DRAIN)?;
+        within("drain.timeout_ms", self.timeout_ms, 0, LONGEST_DRAIN)
+    }
+}
+
+fn within(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), Wrong> {
+    if (least..=most).contains(&value) { Ok(()) } else { wrong(key, format!("it is {least} to {most}")) }
+}
+
+/// It is part of routes, where segments that begin with `:` or `*` and braces would be patterns, and of headers.
 fn public_url(url: &str) -> Result<(), Wrong> {
     let uri: Result<http::Uri, _> = url.parse();
     let fits = uri.is_ok_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() && uri.query().is_none()
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some()
+            && uri.query().is_none()
+            && !uri.path().contains("/:")
     });
-    if !fits || url.contains(['@', '#', '"', '\\', '{', '}', '*']) {
+    let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic());
+    if !fits || !is_plain || url.contains(['@', '#', '"', '\\', '{', '}', '*', '<', '>']) {
         return wrong("public_url", format!("{url:?} is not an address such as https://tokens.example.com"));
     }
     Ok(())

@@ -6,6 +6,7 @@ mod defaults;
 mod read;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 pub use read::ConfigError;
 
@@ -72,7 +73,8 @@ pub struct Metrics {
 pub struct Limits {
     /// Standing personal tokens per user, 1 to 50. Default 50.
     pub tokens_per_user: usize,
-    /// Connections at a time, and as many streams of HTTP/2 beyond the first of each connection. Default 10000.
+    /// Connections at a time, and as many streams of HTTP/2 beyond the first of each connection, 1 to 1000000, as all
+    /// limits that follow. Default 10000.
     pub connections: usize,
     /// Requests under way at a time; what comes on top is answered 503. Default 2048.
     pub requests: usize,
@@ -94,7 +96,8 @@ pub struct Limits {
     pub sign_in_failures: NonZeroU32,
 }
 
-/// After the first signal: not ready, then no new connections, then the end. A second signal ends at once.
+/// After the first signal: not ready, then no new connections, then the end. A second signal ends at once. Either part
+/// takes an hour at most.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Drain {

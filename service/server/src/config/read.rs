@@ -2,6 +2,8 @@
 
 use super::Config;
 use super::check::{Wrong, line_of};
+use super::variables::Variables;
+use std::ffi::OsString;
 use std::path::Path;
 
 /// What is wrong with the configuration.
@@ -43,31 +45,26 @@ pub enum ConfigError {
 
 /// The file that is read if none is named, and is there.
 const USUAL_FILE: &str = "counterfoil.yaml";
-/// The beginning of every override, such as `COUNTERFOIL__API__ADDR`.
-const VARIABLE: &str = "COUNTERFOIL__";
 
 impl Config {
-    /// Reads the file, then the environment.
+    /// Reads the file, then the environment: of that, only what is meant for it.
     ///
     /// # Errors
     /// See [`ConfigError`].
-    pub fn load(
+    pub fn load<T: Into<OsString>>(
         file: Option<&Path>,
-        environment: impl Iterator<Item = (String, String)>,
+        environment: impl Iterator<Item = (T, T)>,
     ) -> Result<Self, ConfigError> {
         let usual = Path::new(USUAL_FILE);
         let file = file.or_else(|| usual.exists().then_some(usual));
         let (read, text) = file.map_or_else(|| Ok((Self::default(), String::new())), Self::from_file)?;
         let mut config = read.clone();
-        for (name, value) in environment {
-            if let Some(path) = name.strip_prefix(VARIABLE) {
-                config = config.with_override(&name, path, &value)?;
-            } else if name == "DATABASE_URL" && !value.is_empty() {
-                config.database_url = Some(value);
-            } else if name == "DATABASE_MIGRATE_URL" && !value.is_empty() {
-                config.database_migrate_url = Some(value);
-            }
+        let Variables { overrides, database_url, database_migrate_url } = Variables::of(environment)?;
+        for (name, path, value) in overrides {
+            config = config.with_override(&name, &path, &value)?;
         }
+        config.database_url = database_url.or(config.database_url);
+        config.database_migrate_url = database_migrate_url.or(config.database_migrate_url);
         let Err(Wrong { key, message }) = config.check() else { return Ok(config) };
         // What the environment set stands in no line.
         let is_the_files = read.check().is_err_and(|wrong| wrong.key == key);

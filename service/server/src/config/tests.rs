@@ -71,6 +71,18 @@ fn what_is_wrong_is_named() {
         ("limits:\n  tokens_per_user: 51\n", vec![], "limits.tokens_per_user"),
         ("public_url: ftp://x\n", vec![], "public_url"),
         ("public_url: 'http://x/{y}'\n", vec![], "public_url"),
+        ("public_url: http://x/:y\n", vec![], "line 1: public_url"),
+        ("public_url: http://x/a/*y\n", vec![], "public_url"),
+        ("public_url: http://x/ü\n", vec![], "public_url"),
+        ("limits:\n  requests: 0\n", vec![], "line 2: limits.requests"),
+        ("limits:\n  requests: 1000001\n", vec![], "line 2: limits.requests"),
+        ("limits:\n  connections: 0\n", vec![], "line 2: limits.connections"),
+        ("limits:\n  connections: 18446744073709551615\n", vec![], "line 2: limits.connections"),
+        ("limits:\n  strangers_per_second: 2000000000\n", vec![], "line 2: limits.strangers_per_second"),
+        ("limits:\n  sign_in_failures: 1000001\n", vec![], "line 2: limits.sign_in_failures"),
+        ("drain:\n  notice_ms: 18446744073709551615\n", vec![], "line 2: drain.notice_ms"),
+        ("drain:\n  timeout_ms: 3600001\n", vec![], "line 2: drain.timeout_ms"),
+        ("", vec![("COUNTERFOIL__LIMITS__REQUESTS", "0")], "limits.requests"),
         ("limits:\n  failures_burst: 0\n", vec![], "line 2"),
         ("trusted_proxies: [10.0.0.0/33]\n", vec![], "line 1"),
         ("# x\nprefixes:\n  # gateway: x\n  gateway: cf-gw_\n", vec![], "line 4: prefixes.gateway"),
@@ -107,6 +119,25 @@ fn the_environment_may_complete_and_mend_the_file() {
     assert!(load("prefixes: {admin: x}\n", &[("COUNTERFOIL__PREFIXES__ADMIN", "x_")]).is_ok());
     let error = load("prefixes: {admin: x_}\n", &[("COUNTERFOIL__PREFIXES__ADMIN", "x")]).err();
     assert!(!error.unwrap_or_default().contains("line"));
+}
+
+#[test]
+fn two_variables_that_differ_are_refused_in_either_order() {
+    for (one, other) in [
+        ("DATABASE_URL", "COUNTERFOIL__DATABASE_URL"),
+        ("DATABASE_MIGRATE_URL", "COUNTERFOIL__DATABASE_MIGRATE_URL"),
+    ] {
+        let serving = ("DATABASE_URL", "postgres://h/hunter1");
+        let migrating = one != serving.0;
+        let first = if migrating { vec![serving] } else { vec![] };
+        let pair = [(one, "postgres://h/hunter1"), (other, "postgres://h/hunter2")];
+        for order in [pair, [pair[1], pair[0]]] {
+            let error = load("", &[&first[..], &order[..]].concat()).err().unwrap_or_default();
+            assert!(error.contains(one) && error.contains(other) && !error.contains("hunter"), "{error}");
+        }
+        let same = [(one, "postgres://h/d"), (other, "postgres://h/d")];
+        assert!(load("", &[&first[..], &same[..]].concat()).is_ok());
+    }
 }
 
 #[test]

@@ -12,13 +12,17 @@ use counterfoil::http::body::media_type;
 use counterfoil::http::cookies::{in_cookie, stems};
 use counterfoil::http::credentials::presented;
 use counterfoil::http::cursor::Belongs;
+use counterfoil::http::oauth::more_metadata_paths;
 use counterfoil::http::query::Query;
+use counterfoil::ops::rates::Rates;
+use counterfoil::sign_in_limit::Failures;
 use counterfoil_domain::event::{CHAIN_START, chain};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use proptest::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// Headers that are read, with something like what they hold.
 const HEADERS: [(&str, &str); 9] = [
@@ -103,6 +107,52 @@ fn load(yaml: &[u8], environment: &[(String, String)]) -> Result<Config, String>
     Config::load(Some(file.path()), environment.iter().cloned()).map_err(|error| error.to_string())
 }
 
+/// Makes of a configuration what the service makes of it before it serves.
+fn make_use_of(config: &Config) {
+    let limits = &config.limits;
+    let _rates = Rates::new(limits);
+    let _failures = Failures::new(limits.sign_in_failures);
+    let _places = [limits.connections, limits.requests].map(Semaphore::new);
+    assert!(limits.connections > 0 && limits.requests > 0, "nobody would be answered");
+    assert!(config.drain.notice_ms.checked_add(config.drain.timeout_ms).is_some());
+    let paths = more_metadata_paths(&config.issuer());
+    let documented =
+        ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"].map(String::from);
+    let _router = documented
+        .into_iter()
+        .chain(paths)
+        .fold(axum::Router::<()>::new(), |router, path| router.route(&path, axum::routing::get(async || ())));
+}
+
+/// Values of the fields that something is made of.
+fn value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        ".{0,40}",
+        "[0-9]{1,20}",
+        "https?://h(/[a-z:*%;={}.]{0,6}){0,3}",
+        Just("http://h/.well-known/openid-configuration".to_string()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(cases(2_000, 200_000))]
+
+    #[test]
+    fn of_a_configuration_that_is_accepted_a_service_can_be_made(
+        field in prop::sample::select(vec![
+            "LIMITS__REQUESTS", "LIMITS__CONNECTIONS", "LIMITS__CREDENTIAL_PER_SECOND", "LIMITS__CREDENTIAL_BURST",
+            "LIMITS__FAILURES_PER_SECOND", "LIMITS__FAILURES_BURST", "LIMITS__STRANGERS_PER_SECOND",
+            "LIMITS__STRANGERS_BURST", "LIMITS__SIGN_IN_FAILURES", "DRAIN__NOTICE_MS", "DRAIN__TIMEOUT_MS",
+            "PUBLIC_URL",
+        ]),
+        value in value(),
+    ) {
+        if let Ok(config) = load(b"", &[(format!("COUNTERFOIL__{field}"), value.clone())]) {
+            make_use_of(&config);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(cases(500, 100_000))]
 
@@ -112,7 +162,9 @@ proptest! {
         for yaml in [changed(sample, &changes), other] {
             let began = Instant::now();
             let _ = load(&yaml, &[(format!("COUNTERFOIL__{name}"), value.clone())]);
-            let _ = load(&yaml, &[("COUNTERFOIL__LIMITS__REQUESTS".into(), value.clone())]);
+            if let Ok(config) = load(&yaml, &[("COUNTERFOIL__LIMITS__REQUESTS".into(), value.clone())]) {
+                make_use_of(&config);
+            }
             assert!(began.elapsed() < Duration::from_secs(5), "{:?}", String::from_utf8_lossy(&yaml));
         }
     }

@@ -3,24 +3,26 @@
 use super::error::json;
 use crate::app::App;
 use crate::http::document::schemas::MetadataDocument;
+use crate::http::public::issuer_path;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
+use std::collections::BTreeSet;
 
 const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 const OPENID: &str = "/.well-known/openid-configuration";
 
 /// Where else the metadata of an issuer is (RFC 8414 section 3.1): for one with a path, the well-known part comes before
 /// the path; OpenID discovery appends it, and some clients do so for both. A proxy that cuts the path off finds the
-/// documented ones.
+/// documented ones. Each is there once, whatever the path: a route that is there twice is none.
 pub fn more_metadata_paths(issuer: &str) -> Vec<String> {
-    let path = issuer.parse::<http::Uri>().map(|uri| uri.path().trim_end_matches('/').to_string());
-    let path = path.unwrap_or_default();
+    let path = issuer_path(issuer);
     if path.is_empty() {
         return Vec::new();
     }
     let places = |document: &str| [format!("{document}{path}"), format!("{path}{document}")];
-    [AUTHORIZATION_SERVER, OPENID].into_iter().flat_map(places).collect()
+    let places: BTreeSet<_> = [AUTHORIZATION_SERVER, OPENID].into_iter().flat_map(places).collect();
+    places.into_iter().collect()
 }
 
 /// Says where the doors are (RFC 8414).
