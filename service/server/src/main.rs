@@ -66,7 +66,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     if matches!(arguments.command, Subcommands::Openapi) {
         return cli::openapi::run();
     }
-    let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    let config = Config::load(arguments.config.as_deref(), std::env::vars_os())?;
     telemetry::start(&config.log)?;
     if config.database_url.is_none() {
         without_postgres_variables()?;

@@ -19,6 +19,7 @@ mod expiry;
 mod faults;
 mod floods;
 mod foreign;
+mod foreign_bytes;
 mod gateways;
 mod http2;
 mod lists;
