@@ -23,7 +23,9 @@ pub fn start(log: &Log) -> Result<(), String> {
     let filter = EnvFilter::try_new(level).map_err(|error| format!("log.level is wrong: {error}"))?;
     // Where standard error is closed, a complaint about that would go there too, and panic.
     let logs = tracing_subscriber::fmt().log_internal_errors(false);
-    let shown = |line: &tracing::Metadata<'_>| *line.level() <= Level::WARN || !QUIET.load(Ordering::Relaxed);
+    let shown = |line: &tracing::Metadata<'_>| {
+        (*line.level() <= Level::WARN || !QUIET.load(Ordering::Relaxed)) && !repeats_requests(line)
+    };
     let logs = logs.with_env_filter(filter).with_writer(std::io::stderr.with_filter(shown));
     match log.format {
         LogFormat::Text => logs.with_ansi(false).init(),
@@ -31,6 +33,17 @@ pub fn start(log: &Log) -> Result<(), String> {
     }
     std::panic::set_hook(Box::new(panicked));
     Ok(())
+}
+
+/// Libraries that a request passes before it is ours. Below this they log what came as it came, such as a `:path` that is
+/// none: a plaintext may stand anywhere in it.
+const REQUESTS_PASS: [&str; 8] =
+    ["h2", "hyper", "hyper_util", "tower", "tower_http", "tokio_util", "axum", "axum_core"];
+
+/// Whether a line may repeat what a request sent. No level that an operator asks for brings it back.
+fn repeats_requests(line: &tracing::Metadata<'_>) -> bool {
+    let library = line.target().split("::").next().unwrap_or_default();
+    *line.level() > Level::INFO && REQUESTS_PASS.contains(&library)
 }
 
 /// Whether lines that warn of nothing are held back.

@@ -6,6 +6,7 @@ mod core;
 mod search;
 
 use crate::support::Scratch;
+use crate::support::http2::{END_HEADERS, END_STREAM, Frames, fields, frame, kind};
 use crate::support::program::{INIT, Program, command, init};
 use counterfoil::postgres::connect::Database;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
@@ -36,7 +37,8 @@ impl Service {
         let scratch = Scratch::new();
         let data = scratch.path().join("data");
         let mut serve = command(&data, &["serve"]);
-        serve.env("COUNTERFOIL__LOG__LEVEL", "trace");
+        // As much as an operator can ask for.
+        serve.env("COUNTERFOIL__LOG__LEVEL", "trace,h2=trace,h2::server=trace,hyper=trace");
         let mut program = Program::start(serve);
         program.until_ready().await;
         let made = init(command(&data, &INIT)).await;
@@ -117,6 +119,23 @@ impl Service {
         self.send(self.request(Method::POST, "/v1/session").json(&signed_in)).await;
     }
 
+    /// Puts a plaintext into heads of HTTP/2 that come to nothing: the library refuses them before there is a request.
+    async fn misuse_http2(&self, plaintext: &str) {
+        let odd = format!("/{plaintext} x");
+        for head in [
+            [(":method", "GET"), (":scheme", "http"), (":authority", "x"), (":path", &odd)],
+            [(":method", "GET"), (":scheme", "http"), (":authority", &odd), (":path", "/")],
+            [(":method", "GET"), (":scheme", &odd), (":authority", "x"), (":path", "/")],
+            [(":method", &odd), (":scheme", "http"), (":authority", "x"), (":path", "/")],
+            [(":method", "GET"), (":scheme", "http"), (":path", "/"), ("te", plaintext)],
+        ] {
+            let mut frames = Frames::to(self.program.base(), &[]).await;
+            frames.send(&frame(kind::HEADERS, END_STREAM | END_HEADERS, 1, &fields(&head))).await;
+            let fate = frames.fate(1).await.unwrap();
+            assert!(matches!(fate.kind, kind::RST_STREAM | kind::GOAWAY), "{head:?}: {fate:?}");
+        }
+    }
+
     /// One token's life: issued, rotated, used, misused, revoked, and misused again. Adds its plaintexts.
     async fn life(&self, owner: &str, secrets: &mut Vec<String>) {
         // A control: what the search must find, since a note is kept.
@@ -134,6 +153,7 @@ impl Service {
         }
         let latest = secrets.last().unwrap();
         self.misuse(owner, latest).await;
+        self.misuse_http2(latest).await;
         self.form("/oauth2/revoke", format!("token={latest}")).await;
         let ended = self.form("/oauth2/introspect", format!("token={latest}")).await;
         assert_eq!(ended, json!({ "active": false }));
