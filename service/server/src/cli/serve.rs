@@ -62,12 +62,14 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     allow_open_files(config);
     let listener = listen("api.addr", config.api.addr).await?;
     let metrics = match config.metrics.enabled {
-        true => Some(listen("metrics.addr", config.metrics.addr).await?),
+        true => Some(Arc::new(listen("metrics.addr", config.metrics.addr).await?)),
         false => None,
     };
     let (listener, starting) = (Arc::new(listener), Starting::default());
     let mut answering = JoinSet::new();
-    answering.spawn(starting.clone().serve(listener.clone(), config.limits.clone()));
+    for listener in [&listener].into_iter().chain(&metrics) {
+        answering.spawn(starting.clone().serve(listener.clone(), config.limits.clone()));
+    }
     let at = starting.clone();
     let tell = move |sentence: &str| {
         starting.note(sentence);
@@ -81,13 +83,14 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
             stopped = or_signalled() => stopped?,
         };
         answering.shutdown().await;
-        let listener = Arc::into_inner(listener).ok_or("the port is still in other hands")?;
+        let taken_back = |listener| Arc::into_inner(listener).ok_or("the port is still in other hands");
+        let listener = taken_back(listener)?;
         let address = listener.local_addr()?;
         say(&format!("serving on http://{address}"));
         let mut edges = JoinSet::new();
         edges.spawn(edge::serve(listener, Edge::api(&app, config)));
         edges.spawn(operator::serve(app.clone()));
-        if let Some(listener) = metrics {
+        if let Some(listener) = metrics.map(taken_back).transpose()? {
             say(&format!("metrics on http://{}/metrics", listener.local_addr()?));
             edges.spawn(edge::serve(listener, Edge::metrics(&app, config)));
         }

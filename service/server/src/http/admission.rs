@@ -89,6 +89,7 @@ impl Edge {
             connections: Arc::new(Semaphore::new(config.limits.connections)),
             streams: Arc::new(Semaphore::new(config.limits.connections)),
             drain: app.drain.clone(),
+            clock: app.clock.clone(),
             metrics: app.metrics.clone(),
         };
         Self {

@@ -5,6 +5,7 @@ use super::http2;
 use super::progress::Progress;
 use super::tracked::Outgoing;
 use super::wire::{Times, Wire};
+use crate::clock::Clock;
 use crate::ops::drain::{Drain, Stage};
 use crate::ops::metrics::Metrics;
 use http::{Request, Response};
@@ -30,6 +31,8 @@ pub struct Bounds {
     pub streams: Arc<Semaphore>,
     /// When they end.
     pub drain: Drain,
+    /// By which answers to no request are named.
+    pub clock: Clock,
     /// What they count.
     pub metrics: Arc<Metrics>,
 }
@@ -59,9 +62,9 @@ pub(super) trait Answers: Send + Sync + 'static {
 /// Serves a connection to its end.
 pub(super) async fn serve<A: Answers>(stream: TcpStream, peer: IpAddr, answers: &Arc<A>) {
     let _ = stream.set_nodelay(true);
-    let Bounds { times, drain, metrics, .. } = answers.bounds();
+    let Bounds { times, drain, clock, metrics, .. } = answers.bounds();
     let progress = Arc::new(Progress::default());
-    let mut wire = Wire::new(stream, progress.clone(), metrics.clone(), *times);
+    let mut wire = Wire::new(stream, peer, progress.clone(), clock.clone(), metrics.clone(), *times);
     let http2 = tokio::select! {
         http2 = wire.speaks_http2() => http2,
         // Nobody has asked for anything yet.

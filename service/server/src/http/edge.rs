@@ -7,6 +7,7 @@
 use super::admission::Edge;
 use super::connection::{self, Answers, Bounds};
 use super::problem::Problem;
+use crate::clock::request_id;
 use crate::ops::drain::Stage;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 /// Header lines of a request.
 pub const MOST_HEADERS: usize = 64;
@@ -77,7 +79,7 @@ impl Open {
                 return tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        let Bounds { connections, metrics, .. } = answers.bounds();
+        let Bounds { connections, clock, metrics, .. } = answers.bounds();
         if let Ok(place) = connections.clone().try_acquire_owned() {
             let (answers, gauge) = (answers.clone(), metrics.connections.clone());
             self.connections.spawn(async move {
@@ -90,8 +92,9 @@ impl Open {
         }
         metrics.connections_refused.increment(1);
         if let Ok(place) = self.refusals.clone().try_acquire_owned() {
+            let id = request_id(clock.now());
             self.connections.spawn(async move {
-                let _ = tokio::time::timeout(REFUSAL_TIME, refuse(stream)).await;
+                let _ = tokio::time::timeout(REFUSAL_TIME, refuse(stream, id)).await;
                 drop(place);
             });
         }
@@ -114,9 +117,10 @@ impl Open {
     }
 }
 
-/// Tells a client that there are too many, and waits until it has read that.
-async fn refuse(mut stream: TcpStream) -> std::io::Result<()> {
-    stream.write_all(&Problem::overloaded().into_last_message()).await?;
+/// Tells a client that there are too many, and waits until it has read that. The log is not told, as little as the client
+/// is asked: only a counter is.
+async fn refuse(mut stream: TcpStream, id: Uuid) -> std::io::Result<()> {
+    stream.write_all(&Problem::overloaded().into_last_message(id)).await?;
     stream.shutdown().await?;
     let mut dropped = [0; 1024];
     while stream.read(&mut dropped).await? > 0 {}

@@ -7,10 +7,12 @@ mod kinds;
 mod refusals;
 pub(super) mod unavailable;
 
+use super::seen::name;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// A problem document.
 #[derive(Debug, Clone)]
@@ -102,9 +104,11 @@ impl Problem {
         self.answer("application/json", document.to_string())
     }
 
-    /// The refusal as the last message of a connection, where there is no request that it could answer.
-    pub fn into_last_message(self) -> Vec<u8> {
-        let (parts, body) = (self.head("application/problem+json"), self.document().to_string());
+    /// The refusal as the last message of a connection, where there is no request that it could answer. It is named as all
+    /// answers are.
+    pub fn into_last_message(self, id: Uuid) -> Vec<u8> {
+        let (mut parts, body) = (self.head("application/problem+json"), self.document().to_string());
+        name(id, &mut parts);
         let reason = self.status.canonical_reason().unwrap_or_default();
         let mut message = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16()).into_bytes();
         for (name, value) in &parts {

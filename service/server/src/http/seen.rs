@@ -42,6 +42,14 @@ pub struct Seen {
     started: Instant,
 }
 
+/// Puts the id of a request, or of what was none, into an answer.
+pub(super) fn name(id: Uuid, headers: &mut HeaderMap) {
+    let mut text = [0; 36];
+    if let Ok(id) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)) {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
 impl Seen {
     /// Names a request. Its id is made here: a client's own may be a secret in the wrong place.
     pub fn new(clock: &Clock, method: &Method, uri: &Uri, peer: IpAddr) -> Self {
@@ -67,10 +75,7 @@ impl Seen {
 
     /// Puts its id into an answer.
     pub fn name(&self, headers: &mut HeaderMap) {
-        let mut text = [0; 36];
-        if let Ok(id) = HeaderValue::from_str(self.id.hyphenated().encode_lower(&mut text)) {
-            headers.insert(REQUEST_ID, id);
-        }
+        name(self.id, headers);
     }
 
     /// Counts and logs its answer.

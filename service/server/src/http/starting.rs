@@ -5,8 +5,10 @@ use super::connection::{Answers, Bounds};
 use super::edge::Open;
 use super::problem::Problem;
 use super::progress::Progress;
+use super::seen::name;
 use super::tracked::Outgoing;
 use super::wire::Times;
+use crate::clock::{Clock, request_id};
 use crate::config::Limits;
 use crate::ops::drain::Drain;
 use axum::response::{IntoResponse, Response};
@@ -40,6 +42,8 @@ const WAITS: [(&str, &str); 4] = [
 pub struct Starting {
     /// A place in [`WAITS`], after zero for nothing in particular.
     at: Arc<AtomicUsize>,
+    /// By which answers are named.
+    clock: Clock,
 }
 
 impl Starting {
@@ -63,6 +67,7 @@ impl Starting {
             connections: Arc::new(Semaphore::new(limits.connections)),
             streams: Arc::new(Semaphore::new(limits.connections)),
             drain: Drain::default(),
+            clock: self.clock.clone(),
             // Nobody reads them.
             metrics: Arc::default(),
         };
@@ -82,7 +87,10 @@ impl Starting {
             _ if path.starts_with("/oauth2/") => Problem::starting(self.detail()).into_oauth(),
             _ => Problem::starting(self.detail()).into_response(),
         };
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        // Nobody logs it. It is what tells a service that starts from a stranger, and its answers from hyper's own.
+        name(request_id(self.clock.now()), headers);
         response
     }
 }

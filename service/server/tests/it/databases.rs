@@ -173,9 +173,14 @@ async fn a_start_that_waits_says_so_and_then_serves() {
     let server = Server::start().await;
     let url = Front::Recovering(60).before(server.socket_dir(), "shop").await;
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut serve = command(Path::new("/nowhere"), &["serve"]);
-    serve.env("COUNTERFOIL__API__ADDR", port.to_string()).env("DATABASE_URL", url);
-    let mut program = Program::start(serve);
+    let metrics = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let there = |arguments: &[&str]| {
+        let mut there = command(Path::new("/nowhere"), arguments);
+        there.env("COUNTERFOIL__API__ADDR", port.to_string()).env("DATABASE_URL", &url);
+        there.env("COUNTERFOIL__METRICS__ADDR", metrics.to_string());
+        there
+    };
+    let mut program = Program::start(there(&["serve"]));
     program.until_it_says("recovering").await;
     let base = format!("http://{port}");
     let ask = async |line: &str| exchange(&base, format!("{line} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
@@ -186,6 +191,14 @@ async fn a_start_that_waits_says_so_and_then_serves() {
     assert!(ready.json()["detail"].as_str().unwrap().contains("recovering"));
     ask("GET /v1/user/tokens").await.assert_problem(503, "starting");
     ask("POST /oauth2/introspect").await.assert_oauth(503, "temporarily_unavailable");
+    let scrape = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    exchange(&format!("http://{metrics}"), scrape).await.assert_problem(503, "starting");
+    // Whoever looks at its ports meanwhile finds it, and no stranger.
+    let doctor = there(&["doctor"]).output().unwrap();
+    let found = String::from_utf8_lossy(&doctor.stdout);
+    for name in ["api.addr", "metrics.addr"] {
+        assert!(found.contains(&format!("✓ {name}: ")), "{found}");
+    }
     program.until_ready().await;
     assert_eq!(ask("GET /readyz").await.status, 200);
     assert!(program.interrupt().await.success());

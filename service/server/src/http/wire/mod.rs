@@ -12,11 +12,13 @@ pub use times::Times;
 
 use super::problem::Problem;
 use super::progress::{Phase, Progress};
+use crate::clock::{Clock, request_id};
 use crate::ops::metrics::Metrics;
 use frames::Frames;
 use http::StatusCode;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -33,7 +35,9 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A connection's bytes, within their times.
 pub struct Wire {
     stream: TcpStream,
+    peer: IpAddr,
     progress: Arc<Progress>,
+    clock: Clock,
     metrics: Arc<Metrics>,
     times: Times,
     /// What was read to tell the protocol, and is read again.
@@ -54,10 +58,19 @@ enum Closing {
 
 impl Wire {
     /// A connection that nothing has come on yet.
-    pub fn new(stream: TcpStream, progress: Arc<Progress>, metrics: Arc<Metrics>, times: Times) -> Self {
+    pub fn new(
+        stream: TcpStream,
+        peer: IpAddr,
+        progress: Arc<Progress>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        times: Times,
+    ) -> Self {
         Self {
             stream,
+            peer,
             progress,
+            clock,
             metrics,
             times,
             again: Vec::new(),
@@ -188,7 +201,7 @@ impl Wire {
     }
 
     /// Where hyper's own answer begins in what it writes, and its status. It stands at the end, since hyper closes
-    /// after it; and it has no request id, which all of ours have.
+    /// after it; and it has no request id, which all have that were given to hyper to be written.
     fn own_answer(&self, bytes: &[u8]) -> Option<(usize, StatusCode)> {
         if matches!(self.progress.phase(), Phase::Request | Phase::Streams) || !bytes.ends_with(b"\r\n\r\n") {
             return None;
@@ -200,6 +213,15 @@ impl Wire {
         }
         let status = StatusCode::from_bytes(head.get(9..12)?).ok().filter(StatusCode::is_client_error)?;
         Some((start, status))
+    }
+
+    /// Our answer to a head that cannot be read: counted, named, and logged by its name, as those are that can be.
+    fn unreadable(&self, status: StatusCode) -> Vec<u8> {
+        let id = request_id(self.clock.now());
+        self.metrics.framing(status.as_u16());
+        let (request_id, peer, status_code) = (id, self.peer, status.as_u16());
+        tracing::info!(target: "counterfoil::request", %request_id, status = status_code, %peer, "request");
+        Problem::framing(status).into_last_message(id)
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -245,8 +267,8 @@ impl AsyncWrite for Wire {
         match self.own_answer(bytes) {
             None => self.send(cx, bytes),
             Some((0, status)) => {
-                self.metrics.framing(status.as_u16());
-                self.refusal = Some((Problem::framing(status).into_last_message(), 0));
+                let message = self.unreadable(status);
+                self.refusal = Some((message, 0));
                 self.progress.more_comes();
                 Poll::Ready(Ok(bytes.len()))
             }

@@ -28,7 +28,10 @@ pub(super) async fn ports(config: &Config) -> Ports {
         let addr = config.metrics.addr;
         let (check, ours) = port("metrics.addr", addr, "/metrics", is_metrics).await;
         ports.checks.push(check);
-        ports.metrics = ours.then_some(addr);
+        let metrics = if ours { probe::get(addr, "/metrics").await } else { None };
+        if metrics.is_some_and(|answer| answer.status == 200) {
+            ports.metrics = Some(addr);
+        }
     } else {
         ports.checks.push(Check::good("metrics.addr", "metrics.enabled is false: none is needed"));
     }
@@ -40,8 +43,10 @@ fn is_api(answer: &Answer) -> bool {
     answer.headers.contains_key("x-request-id") && (ready || answer.status == 503)
 }
 
+/// A service that starts has no metrics yet, and says so as at its other port.
 fn is_metrics(answer: &Answer) -> bool {
-    probe::series(&answer.body, "counterfoil_applied_seq").is_some()
+    let starts = answer.status == 503 && answer.headers.contains_key("x-request-id");
+    starts || probe::series(&answer.body, "counterfoil_applied_seq").is_some()
 }
 
 /// Whether an address is free; the second says whether one of ours holds it.
