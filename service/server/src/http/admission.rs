@@ -1,7 +1,6 @@
 //! What happens to every request, whoever answers it: it is admitted, named, answered, counted and logged.
 
 use super::RequestId;
-use super::address;
 use super::connection::{Answers, Bounds};
 use super::cookies::changes;
 use super::door::in_the_form_of_the_door;
@@ -153,9 +152,9 @@ impl Edge {
         peer: IpAddr,
         progress: Arc<Progress>,
     ) -> Response<Outgoing> {
-        let seen = Seen::new(&self.app.clock, request.method(), request.uri(), peer);
+        let seen = Seen::new(&self.app, &request, peer);
         let notes = Arc::new(Notes::default());
-        let client = address::client(peer, request.headers(), &self.app.trusted_proxies);
+        let client = seen.client();
         progress.request(!request.body().is_end_stream());
         let response = match self.admit(&request) {
             Err(problem) => problem.into_response(),
@@ -273,7 +272,7 @@ impl Answers for Edge {
         if is_never_shed(request.uri()) {
             return self.answer(request, peer, progress).await;
         }
-        let seen = Seen::new(&self.app.clock, request.method(), request.uri(), peer);
+        let seen = Seen::new(&self.app, &request, peer);
         let response = self.finish(&seen, &Notes::default(), self.overloaded().into_response());
         response.map(|body| Outgoing::new(body, progress))
     }

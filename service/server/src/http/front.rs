@@ -4,7 +4,6 @@
 //! the request's id, counters and the log are those of every request, and the answer is made by the function that the
 //! route calls; whatever is not plain goes there.
 
-use super::address;
 use super::admission::Edge;
 use super::body;
 use super::oauth::OauthError;
@@ -42,7 +41,7 @@ pub(super) async fn introspect(
     peer: IpAddr,
     progress: Arc<Progress>,
 ) -> Response<Outgoing> {
-    let seen = Seen::new(&edge.app.clock, request.method(), request.uri(), peer);
+    let seen = Seen::new(&edge.app, &request, peer);
     progress.request(!request.body().is_end_stream());
     let mut place = match edge.admit(&request) {
         Ok(place) => place,
@@ -69,7 +68,7 @@ pub(super) async fn introspect(
     };
     drop(place);
     let response = if response.extensions().get::<FailedAuthentication>().is_some() {
-        edge.failed(address::client(peer, &parts.headers, &edge.app.trusted_proxies), response)
+        edge.failed(seen.client(), response)
     } else {
         response
     };

@@ -1,8 +1,11 @@
 //! What is known of a request, and what is told of it: its id, its counters, its line in the log.
 
-use crate::clock::{Clock, request_id};
+use super::address;
+use crate::app::App;
+use crate::clock::request_id;
 use crate::ops::metrics::{Metrics, UNMATCHED, known};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use crate::ops::rates::ClientAddress;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -39,6 +42,7 @@ pub struct Seen {
     method: Method,
     at_oauth: bool,
     peer: IpAddr,
+    client: ClientAddress,
     started: Instant,
 }
 
@@ -52,10 +56,16 @@ pub(super) fn name(id: Uuid, headers: &mut HeaderMap) {
 
 impl Seen {
     /// Names a request. Its id is made here: a client's own may be a secret in the wrong place.
-    pub fn new(clock: &Clock, method: &Method, uri: &Uri, peer: IpAddr) -> Self {
-        let at_oauth = uri.path().starts_with("/oauth2/");
-        let id = request_id(clock.now());
-        Self { id, method: method.clone(), at_oauth, peer, started: Instant::now() }
+    pub fn new<B>(app: &App, request: &Request<B>, peer: IpAddr) -> Self {
+        let at_oauth = request.uri().path().starts_with("/oauth2/");
+        let id = request_id(app.clock.now());
+        let client = address::client(peer, request.headers(), &app.trusted_proxies);
+        Self { id, method: request.method().clone(), at_oauth, peer, client, started: Instant::now() }
+    }
+
+    /// Whose it is, as far as proxies are trusted.
+    pub fn client(&self) -> ClientAddress {
+        self.client
     }
 
     /// Its id.
@@ -95,6 +105,7 @@ impl Seen {
             duration_us = took.as_micros() as u64,
             actor = notes.actor.get().map(String::as_str),
             peer = %self.peer,
+            client = %self.client.0,
             "request"
         );
     }

@@ -5,7 +5,7 @@ mod logs;
 mod metrics;
 mod stopping;
 
-const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
+pub(crate) const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
 
 /// The value of a series.
 fn series(metrics: &str, name: &str) -> f64 {

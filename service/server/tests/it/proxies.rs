@@ -1,9 +1,39 @@
-//! Behind proxies: by which addresses clients reach the service.
+//! Behind proxies: whose address is told, and by which addresses clients reach the service.
 
 use crate::support::Service;
+use crate::support::program::Program;
+use crate::support::raw::exchange;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+
+/// One request that the named address is said to have sent.
+fn from(client: &str) -> String {
+    format!("GET /v1/token HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {client}\r\n\r\n")
+}
+
+/// The lines of a log of objects with a message.
+fn lines(said: &str, field: &str, value: &str) -> Vec<Value> {
+    let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line[field] == value).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_trusted_proxy_the_log_names_the_client_too() {
+    let trusting = [("COUNTERFOIL__LOG__FORMAT", "json"), ("COUNTERFOIL__TRUSTED_PROXIES", "127.0.0.0/8")];
+    let mut program = Program::made_in(&trusting).await;
+    exchange(program.base(), from("198.51.100.7")).await.assert_problem(401, "unauthenticated");
+    let (head, form) = ("X-Forwarded-For: 198.51.100.8\r\nContent-Length: 7\r\n\r\n", "token=x");
+    let introspect =
+        format!("POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\n{}{head}{form}", crate::operations::FORM);
+    exchange(program.base(), introspect).await.assert_oauth(401, "invalid_client");
+    program.stop().await;
+    let told = lines(&program.said(), "target", "counterfoil::request");
+    let clients: Vec<_> = told.iter().map(|line| (line["peer"].clone(), line["client"].clone())).collect();
+    for client in ["198.51.100.7", "198.51.100.8"] {
+        assert!(clients.contains(&(json!("127.0.0.1"), json!(client))), "{clients:?}");
+    }
+}
 
 async fn posted(service: &Service, path: &str, key: &str, body: &Value) -> Response {
     let request = Client::new().request(Method::POST, format!("{}{path}", service.base()));
