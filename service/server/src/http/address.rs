@@ -5,20 +5,31 @@ use http::HeaderMap;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
+/// Where proxies say whose request they forward.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Whether a peer says whose request it forwards, and is not believed.
+pub fn is_forwarded_by_a_stranger(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
+    headers.contains_key(FORWARDED_FOR) && !is_trusted(peer.to_canonical(), trusted)
+}
+
+fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|network| network.contains(&address))
+}
+
 /// The client of a request. `X-Forwarded-For` is looked at only if the peer is a trusted proxy, and from its right
 /// end: what a client wrote itself stands left of what the first trusted proxy saw.
 pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> ClientAddress {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut client = peer.to_canonical();
-    if trusted.is_empty() || !is_trusted(client) {
+    if !is_trusted(client, trusted) {
         return ClientAddress(client);
     }
-    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    let lines = headers.get_all(FORWARDED_FOR).iter().rev();
     for hop in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
         // What is no address was not written by a trusted proxy: the last one that is counts.
         let Some(address) = std::str::from_utf8(hop).ok().and_then(hop_address) else { break };
         client = address;
-        if !is_trusted(client) {
+        if !is_trusted(client, trusted) {
             break;
         }
     }

@@ -5,9 +5,10 @@ use crate::app::App;
 use crate::clock::request_id;
 use crate::ops::metrics::{Metrics, UNMATCHED, known};
 use crate::ops::rates::ClientAddress;
+use crate::ops::recurring::Recurring;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -46,6 +47,24 @@ pub struct Seen {
     started: Instant,
 }
 
+/// Proxies that say whose requests they forward and are not believed.
+static STRANGERS: Mutex<Recurring<()>> = Mutex::new(Recurring::new());
+
+/// Tells the operator of a proxy that is not trusted: all who come through it are one client, and one of them who fails
+/// often enough keeps the others from signing in.
+fn forwarded_by_a_stranger(metrics: &Metrics, peer: IpAddr) {
+    metrics.forwarded_by_strangers.increment(1);
+    // Whoever finds it locked need not wait: this one is told of, or counted, by the next.
+    let Ok(mut strangers) = STRANGERS.try_lock() else { return };
+    if let Some(untold) = strangers.failed((), Instant::now()) {
+        tracing::warn!(
+            %peer,
+            untold,
+            "a peer that is not among trusted_proxies sends X-Forwarded-For: whoever comes through it counts as that peer"
+        );
+    }
+}
+
 /// Puts the id of a request, or of what was none, into an answer.
 pub(super) fn name(id: Uuid, headers: &mut HeaderMap) {
     let mut text = [0; 36];
@@ -60,6 +79,9 @@ impl Seen {
         let at_oauth = request.uri().path().starts_with("/oauth2/");
         let id = request_id(app.clock.now());
         let client = address::client(peer, request.headers(), &app.trusted_proxies);
+        if address::is_forwarded_by_a_stranger(peer, request.headers(), &app.trusted_proxies) {
+            forwarded_by_a_stranger(&app.metrics, peer);
+        }
         Self { id, method: request.method().clone(), at_oauth, peer, client, started: Instant::now() }
     }
 

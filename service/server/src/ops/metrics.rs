@@ -86,6 +86,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Connections that were closed since a request's head or the next request did not come in time.
     pub timeouts: Counter,
+    /// Requests of peers that say for whom they ask, and are not believed.
+    pub forwarded_by_strangers: Counter,
     /// Requests that were refused before they were read, since there were too many.
     pub shed: Counter,
     /// Presented plaintexts whose token has another one by now.
@@ -104,7 +106,7 @@ fn counter(recorder: &PrometheusRecorder, name: &'static str, labels: Vec<Label>
 }
 
 /// What each counter means.
-const HELP: [(&str, &str); 12] = [
+const HELP: [(&str, &str); 13] = [
     ("counterfoil_http_requests_total", "Requests by route, method and status"),
     ("counterfoil_introspections_total", "Introspections by outcome"),
     ("counterfoil_rate_limited_total", "Requests answered 429, by limit"),
@@ -113,6 +115,10 @@ const HELP: [(&str, &str); 12] = [
     (
         "counterfoil_connection_timeouts_total",
         "Connections closed for an unfinished head, idleness or unread answers",
+    ),
+    (
+        "counterfoil_forwarded_by_strangers_total",
+        "Requests with X-Forwarded-For of a peer that is not among trusted_proxies",
     ),
     ("counterfoil_requests_shed_total", "Requests beyond limits.requests"),
     ("counterfoil_ended_plaintext_uses_total", "Uses of a plaintext whose token was rotated"),
@@ -158,6 +164,7 @@ impl Default for Metrics {
             limited: ["credential", "address", "stranger"].map(limited),
             connections_refused: plain("counterfoil_connections_refused_total"),
             timeouts: plain("counterfoil_connection_timeouts_total"),
+            forwarded_by_strangers: plain("counterfoil_forwarded_by_strangers_total"),
             shed: plain("counterfoil_requests_shed_total"),
             ended_plaintexts: plain("counterfoil_ended_plaintext_uses_total"),
             uses_not_counted: plain("counterfoil_uses_not_counted_total"),

@@ -8,7 +8,7 @@ mod stopping;
 pub(crate) const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
 
 /// The value of a series.
-fn series(metrics: &str, name: &str) -> f64 {
+pub(crate) fn series(metrics: &str, name: &str) -> f64 {
     let line = metrics.lines().find(|line| line.split(' ').next() == Some(name));
     line.unwrap_or_else(|| panic!("{name}: {metrics}")).rsplit(' ').next().unwrap().parse().unwrap()
 }

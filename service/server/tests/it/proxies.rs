@@ -1,8 +1,9 @@
-//! Behind proxies: whose address is told, and by which addresses clients reach the service.
+//! Behind proxies: whose address is told, and what is said of a proxy that nobody trusts.
 
+use crate::operations::series;
 use crate::support::Service;
 use crate::support::program::Program;
-use crate::support::raw::exchange;
+use crate::support::raw::{Raw, exchange};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -33,6 +34,32 @@ async fn behind_a_trusted_proxy_the_log_names_the_client_too() {
     for client in ["198.51.100.7", "198.51.100.8"] {
         assert!(clients.contains(&(json!("127.0.0.1"), json!(client))), "{clients:?}");
     }
+    assert!(!program.said().contains("trusted_proxies"), "{}", program.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_nobody_trusts_is_told_of_once_in_a_while() {
+    let mut program = Program::made_in(&[("COUNTERFOIL__LOG__FORMAT", "json")]).await;
+    let doctor = || {
+        let output = program.beside("counterfoil").args(["doctor"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let quiet = doctor();
+    assert!(quiet.contains("✓ trusted_proxies: "), "{quiet}");
+    let mut raw = Raw::to(program.base()).await;
+    for number in 0..20 {
+        raw.send(from(&format!("198.51.100.{number}"))).await;
+        raw.answer().await.assert_problem(401, "unauthenticated");
+    }
+    let metrics = exchange(program.metrics(), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.body;
+    assert_eq!(series(&metrics, "counterfoil_forwarded_by_strangers_total"), 20.0);
+    let noted = doctor();
+    assert!(noted.contains("! trusted_proxies: ") && noted.contains("20 requests"), "{noted}");
+    program.stop().await;
+    let said = program.said();
+    let warnings: Vec<_> = said.lines().filter(|line| line.contains("trusted_proxies")).collect();
+    assert!((1..=3).contains(&warnings.len()), "{said}");
+    assert!(warnings[0].contains("WARN") && warnings[0].contains("127.0.0.1"), "{said}");
 }
 
 async fn posted(service: &Service, path: &str, key: &str, body: &Value) -> Response {

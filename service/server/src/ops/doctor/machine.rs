@@ -29,13 +29,29 @@ pub(super) async fn ports(config: &Config) -> Ports {
         let (check, ours) = port("metrics.addr", addr, "/metrics", is_metrics).await;
         ports.checks.push(check);
         let metrics = if ours { probe::get(addr, "/metrics").await } else { None };
-        if metrics.is_some_and(|answer| answer.status == 200) {
+        if let Some(metrics) = metrics.filter(|answer| answer.status == 200) {
             ports.metrics = Some(addr);
+            ports.checks.push(proxies(&metrics.body));
         }
     } else {
         ports.checks.push(Check::good("metrics.addr", "metrics.enabled is false: none is needed"));
     }
     ports
+}
+
+/// Whether a proxy stands in front that nobody trusts, as far as the running service has met one.
+fn proxies(metrics: &str) -> Check {
+    const NAME: &str = "trusted_proxies";
+    match probe::series(metrics, "counterfoil_forwarded_by_strangers_total") {
+        None | Some(0) => Check::good(NAME, "no proxy that is not among them was met"),
+        Some(count) => Check::note(
+            NAME,
+            format!(
+                "{count} requests had X-Forwarded-For from a peer that is not among them; all count as that peer's"
+            ),
+            "if that peer, which the log names, is a proxy of yours: set trusted_proxies to its network",
+        ),
+    }
 }
 
 fn is_api(answer: &Answer) -> bool {
