@@ -3,6 +3,7 @@
 
 mod check;
 mod defaults;
+mod proxies;
 mod read;
 #[cfg(test)]
 mod tests;

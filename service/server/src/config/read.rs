@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::check::{Wrong, line_of};
+use super::proxies::as_it_is_met;
 use super::variables::Variables;
 use std::ffi::OsString;
 use std::path::Path;
@@ -65,6 +66,7 @@ impl Config {
         }
         config.database_url = database_url.or(config.database_url);
         config.database_migrate_url = database_migrate_url.or(config.database_migrate_url);
+        config.trusted_proxies.iter_mut().for_each(|network| *network = as_it_is_met(*network));
         let Err(Wrong { key, message }) = config.check() else { return Ok(config) };
         // What the environment set stands in no line.
         let is_the_files = read.check().is_err_and(|wrong| wrong.key == key);

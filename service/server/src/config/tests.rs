@@ -141,6 +141,24 @@ fn two_variables_that_differ_are_refused_in_either_order() {
 }
 
 #[test]
+fn a_proxy_that_is_written_as_ipv6_is_the_ipv4_that_it_means() {
+    for (written, meant) in [
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:192.0.2.1/128", "192.0.2.1/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("2001:db8::/32", "2001:db8::/32"),
+        ("10.0.0.0/8", "10.0.0.0/8"),
+    ] {
+        let yaml = format!("trusted_proxies: ['{written}']\n");
+        let environment = [("COUNTERFOIL__TRUSTED_PROXIES", written)];
+        for loaded in [load(&yaml, &[]), load("", &environment)] {
+            let config = loaded.unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(config.trusted_proxies, [meant.parse().unwrap()], "{written}");
+        }
+    }
+}
+
+#[test]
 fn a_password_beside_what_is_wrong_is_not_repeated() {
     let yaml = "database_url: postgres://me:hunter2@h/d\nnonsense: 1\n";
     let error = load(yaml, &[]).err().unwrap_or_default();
