@@ -1,8 +1,8 @@
 //! Clocks that lie: nothing ends for good, only what narrows is written, and all heals.
 
 use crate::queue::{hold_the_order, issue, owner, until_somebody_waits, write};
-use crate::support::Service;
 use crate::support::people::{add_member, command};
+use crate::support::{PATIENCE, Service, until};
 use crate::whole::whole;
 use counterfoil::clock::Clock;
 use counterfoil::event_log::batch::{self, Input};
@@ -15,27 +15,52 @@ use counterfoil_domain::role::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const HOUR: i64 = 3_600_000_000;
 
 /// Whether the service is ready, and if not why, once it says what is expected.
 async fn until_ready_says(service: &Service, expected: (StatusCode, &str)) {
-    let mut said = (StatusCode::OK, String::new());
-    for _ in 0..200 {
+    let since = Instant::now();
+    loop {
         let response = reqwest::get(format!("{}/readyz", service.base())).await.unwrap();
-        said = (response.status(), response.text().await.unwrap());
+        let said = (response.status(), response.text().await.unwrap());
         let kind = serde_json::from_str::<Value>(&said.1).ok().map(|problem| problem["type"].clone());
         if said.0 == expected.0 && kind.unwrap_or(json!("")) == expected.1 {
             return;
         }
+        assert!(since.elapsed() < PATIENCE, "expected {expected:?}, and it says {said:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("expected {expected:?}, and it says {said:?}");
 }
 
 const LIES: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "/problems/clocks-disagree");
 const READY: (StatusCode, &str) = (StatusCode::OK, "");
+
+/// One request of the owner's, again while nothing can be proved: on a busy machine a proof comes late.
+async fn ask(service: &Service, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+    let since = Instant::now();
+    loop {
+        let owner = &service.made.owner.token;
+        let answer = service.call(method.clone(), path, owner, body.clone()).await;
+        if answer.0 != StatusCode::SERVICE_UNAVAILABLE || answer.1["type"] == LIES.1 {
+            return answer;
+        }
+        assert!(since.elapsed() < PATIENCE, "{path}: {answer:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Whether a plaintext is active, once that can be proved.
+async fn is_active(service: &Service, plaintext: &str) -> bool {
+    let mut active = None;
+    let known = async || {
+        active = service.is_active(plaintext).await;
+        active.is_some()
+    };
+    until("something can be proved", known).await;
+    active.unwrap()
+}
 
 /// How far the database's clock is moved: its functions are found in a schema before PostgreSQL's own.
 async fn move_the_databases_clock(service: &Service, micros: i64) {
@@ -59,9 +84,8 @@ async fn move_the_databases_clock(service: &Service, micros: i64) {
 
 /// While clocks lie: narrowing goes on, nothing else does, and nothing is recorded as expired or in the future.
 async fn only_what_narrows(service: &Service) {
-    let owner = &service.made.owner.token;
     let path = |token: &Value| format!("/v1/user/tokens/{}", token["id"].as_str().unwrap());
-    let (status, page) = service.call(Method::GET, "/v1/user/tokens", owner, None).await;
+    let (status, page) = ask(service, Method::GET, "/v1/user/tokens", None).await;
     assert_eq!(status, StatusCode::OK);
     let items: Vec<Value> = page["items"].as_array().unwrap().clone();
     let named =
@@ -72,16 +96,14 @@ async fn only_what_narrows(service: &Service) {
         (Method::PATCH, path(named("kept")), json!({ "note": "kept too" })),
     ];
     for (method, path, body) in refused {
-        let (status, problem) = service.call(method, &path, owner, Some(body)).await;
+        let (status, problem) = ask(service, method, &path, Some(body)).await;
         assert_eq!((status, &problem["type"]), (LIES.0, &json!(LIES.1)), "{path}");
     }
     let narrows = json!({ "scopes": ["read"] });
-    let narrowed = service.call(Method::PATCH, &path(named("narrowed")), owner, Some(narrows)).await;
+    let narrowed = ask(service, Method::PATCH, &path(named("narrowed")), Some(narrows)).await;
     assert_eq!(narrowed.0, StatusCode::OK);
-    assert_eq!(
-        service.call(Method::DELETE, &path(named("doomed")), owner, None).await.0,
-        StatusCode::NO_CONTENT
-    );
+    let ended = ask(service, Method::DELETE, &path(named("doomed")), None).await;
+    assert_eq!(ended.0, StatusCode::NO_CONTENT);
     assert_eq!(service.events("token.expired").await, 0);
     let sql = "SELECT count(*) FROM events WHERE decided_at > pg_catalog.clock_timestamp() + interval '2 s'";
     let ahead: i64 = sqlx::query_scalar(sql).fetch_one(&service.database.pool).await.unwrap();
@@ -116,16 +138,17 @@ async fn lies(node: i64, database: i64) {
         only_what_narrows(&service).await;
     }
     // Denied by the clock that says so, and not for good.
-    assert_eq!(service.introspect(plaintext).await["active"], node <= 0);
+    assert_eq!(is_active(&service, plaintext).await, node <= 0);
 
     clock.set_offset(0);
     move_the_databases_clock(&service, 0).await;
-    assert_eq!(service.introspect(plaintext).await["active"], true);
+    assert!(is_active(&service, plaintext).await);
     // A node that saw its clock jump distrusts it for a minute; one that starts now saw nothing.
     service = service.restart().await;
     until_ready_says(&service, READY).await;
-    service.issue(json!({ "note": "healed" })).await;
-    assert_eq!(service.introspect(plaintext).await["active"], true);
+    let healed = ask(&service, Method::POST, "/v1/user/tokens", Some(json!({ "note": "healed" }))).await;
+    assert_eq!(healed.0, StatusCode::CREATED, "{healed:?}");
+    assert!(is_active(&service, plaintext).await);
     assert_eq!(service.events("token.expired").await, 0);
     whole(&service).await;
     service.stop().await;

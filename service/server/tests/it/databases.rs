@@ -4,10 +4,10 @@ mod arrangements;
 mod killed;
 mod upgrades;
 
-use crate::support::Scratch;
 use crate::support::front::Front;
 use crate::support::program::{Program, command};
 use crate::support::raw::exchange;
+use crate::support::{Scratch, until};
 use counterfoil::postgres::connect::Database;
 use counterfoil::postgres::private::PrivateCluster;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
@@ -71,15 +71,8 @@ async fn settings_that_break_a_promise_are_refused() {
         server.run("SELECT pg_reload_conf()").await;
         // The server reads its file in its own time.
         let mut said = String::new();
-        for _ in 0..250 {
-            match open(&url).await {
-                Ok(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
-                Err(error) => {
-                    said = error;
-                    break;
-                }
-            }
-        }
+        let refused = async || open(&url).await.map_err(|error| said = error).is_err();
+        until("the setting is refused", refused).await;
         assert!(said.contains(name) && said.contains("\"off\""), "{said}");
         server.run(&format!("ALTER SYSTEM RESET {name}")).await;
         server.run("SELECT pg_reload_conf()").await;

@@ -2,13 +2,14 @@
 
 mod places;
 
+use crate::support::PATIENCE;
 use crate::support::program::Program;
 use counterfoil::postgres::private::PrivateCluster;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What `doctor --json` printed.
 struct Found(Value);
@@ -52,7 +53,7 @@ fn doctor(program: &Program) -> Found {
 
 /// Asks until what was set right shows: a service that was held up comes back within a moment.
 fn until_whole(program: &Program, of: &str) {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + PATIENCE;
     loop {
         let found = doctor(program);
         if found.judged("wrong").is_empty() || Instant::now() > until {
@@ -304,7 +305,7 @@ async fn an_event_that_a_running_service_cannot_apply_shows_in_the_index() {
         "INSERT INTO events SELECT seq + 1, '{}', chain, 'unheard.of', NULL, subject_id, NULL, decided_at
         FROM events ORDER BY seq DESC LIMIT 1";
     run(&mut administrator, sql).await;
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + PATIENCE;
     while doctor(&program).judged("wrong").iter().all(|(name, _)| name != "index") {
         assert!(Instant::now() < until);
     }

@@ -9,7 +9,7 @@ use counterfoil_domain::timestamp::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::task::JoinSet;
 
 const TOKENS: &str = "/v1/user/tokens";
@@ -30,15 +30,8 @@ async fn pass(at: Timestamp) {
 
 /// Waits until a query counts so many.
 async fn until(database: &Database, sql: &'static str, count: i64) {
-    let started = Instant::now();
-    loop {
-        let found: i64 = sqlx::query_scalar(sql).fetch_one(&database.pool).await.unwrap();
-        if found == count {
-            return;
-        }
-        assert!(started.elapsed() < Duration::from_secs(15), "{found} of {count}: {sql}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let counts = async || sqlx::query_scalar::<_, i64>(sql).fetch_one(&database.pool).await.unwrap() == count;
+    crate::support::until(sql, counts).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

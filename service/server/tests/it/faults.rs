@@ -1,12 +1,13 @@
 //! Every step of the write path is broken twice: it did not happen; it happened, but we were told that it failed.
 
-use crate::support::Service;
+use crate::support::{PATIENCE, Service};
 use crate::whole::whole;
 use counterfoil::clock::Clock;
 use counterfoil::event_log::steps::{Fault, Faults, Step};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// Breaks a step so many times.
 #[derive(Clone, Default)]
@@ -46,24 +47,26 @@ fn path(token: &Value) -> String {
 }
 
 /// Calls again until it is not answered "not now".
-async fn insist(
+pub(crate) async fn insist(
     service: &Service,
     method: Method,
     path: &str,
     key: Option<&str>,
     body: Option<Value>,
 ) -> (StatusCode, Value) {
-    for _ in 0..500 {
+    let since = Instant::now();
+    loop {
         let answer = call(service, method.clone(), path, key, body.clone()).await;
         if answer.0 != StatusCode::SERVICE_UNAVAILABLE {
             return answer;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert!(since.elapsed() < PATIENCE, "{path} stays unavailable");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("{path} stays unavailable");
 }
 
-async fn call(
+/// One request of the owner's.
+pub(crate) async fn call(
     service: &Service,
     method: Method,
     path: &str,
@@ -84,7 +87,7 @@ async fn call(
 }
 
 /// How many events of a type are about a subject.
-async fn events_about(service: &Service, name: &str, id: &str) -> i64 {
+pub(crate) async fn events_about(service: &Service, name: &str, id: &str) -> i64 {
     let sql = "SELECT count(*) FROM events WHERE type = $1 AND subject_id = $2::uuid";
     sqlx::query_scalar(sql).bind(name).bind(id).fetch_one(&service.database.pool).await.unwrap()
 }

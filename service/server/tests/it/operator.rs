@@ -1,6 +1,6 @@
 //! `counterfoil init` and `counterfoil password`, as programs, with and without a running service.
 
-use crate::support::{Scratch, Service};
+use crate::support::{Scratch, Service, until};
 use counterfoil::clock::Clock;
 use counterfoil::operator::{OperatorError, Printed, set_password};
 use counterfoil::postgres::connect::Database;
@@ -241,13 +241,11 @@ async fn a_request_of_the_command_line_is_carried_out_in_time_or_not_at_all() {
         let answered =
             "SELECT request || outcome FROM operator_requests WHERE id = $1 AND outcome IS NOT NULL";
         let mut row: Option<String> = None;
-        for _ in 0..500 {
+        let outcome_of_it = async || {
             row = sqlx::query_scalar(answered).bind(id).fetch_optional(pool).await.unwrap();
-            if row.is_some() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            row.is_some()
+        };
+        until("the request is answered", outcome_of_it).await;
         let row = row.unwrap();
         // The hash does not stay where it was left.
         assert!(row.contains(outcome) && !row.contains("argon2id"), "{row}");

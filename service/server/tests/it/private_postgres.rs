@@ -27,6 +27,17 @@ async fn ask(cluster: &PrivateCluster, sql: &'static str) -> Result<i32, sqlx::E
     Ok(one)
 }
 
+/// Asks until there is an answer: the server may start or recover.
+async fn ask_patiently(cluster: &PrivateCluster, sql: &'static str) -> i32 {
+    let mut answer = None;
+    let answers = async || {
+        answer = ask(cluster, sql).await.ok();
+        answer.is_some()
+    };
+    crate::support::until("PostgreSQL answers", answers).await;
+    answer.unwrap()
+}
+
 /// Why it cannot be entered.
 async fn refused(data_dir: &Path) -> String {
     match enter(data_dir).await {
@@ -75,11 +86,5 @@ async fn a_test_that_fails_leaves_nothing_behind() {
 
 /// Polls until something is so.
 async fn until(so: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        if so() {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    panic!("it did not become so");
+    crate::support::until("it is so", async || so()).await;
 }

@@ -2,7 +2,7 @@
 
 use crate::support::program::{INIT, Program, command, init};
 use crate::support::raw::Raw;
-use crate::support::{Scratch, Service};
+use crate::support::{PATIENCE, Scratch, Service};
 use counterfoil::clock::Clock;
 use counterfoil::postgres::connect::Database;
 use counterfoil::read_model::freshness::FENCE;
@@ -49,7 +49,7 @@ async fn events(program: &Program, name: &str) -> usize {
 async fn until_it_answers(program: &Program) {
     let started = Instant::now();
     while call(program, Method::GET, "/v1/token", "", json!({})).await.0 != StatusCode::OK {
-        assert!(started.elapsed() < Duration::from_secs(20));
+        assert!(started.elapsed() < PATIENCE);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -140,7 +140,7 @@ async fn a_lost_answer_is_asked_for_again_and_shows_no_plaintext() {
     }
     let started = Instant::now();
     while count(&program).await != (issued + 1, rotated + 2) {
-        assert!(started.elapsed() < Duration::from_secs(10), "what was sent did not happen");
+        assert!(started.elapsed() < PATIENCE, "what was sent did not happen");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // Again, again after a kill, and again after a stop: the same record, and nothing more.

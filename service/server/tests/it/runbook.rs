@@ -2,8 +2,8 @@
 
 mod documents;
 
-use crate::support::Scratch;
 use crate::support::program::Program;
+use crate::support::{PATIENCE, Scratch};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -60,7 +60,7 @@ impl Client<'_> {
 
     /// Issues a token: its id and its plaintext.
     async fn issue(&self) -> (String, String) {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + PATIENCE;
         loop {
             let (status, token) = self.call(Method::POST, "/v1/user/tokens", Some(json!({}))).await;
             if status == 201 {
@@ -76,7 +76,7 @@ impl Client<'_> {
     async fn is_active(&self, plaintext: &str, made: &Program) -> bool {
         let client = made.printed("gateway", "client_id");
         let secret = made.printed("gateway", "client_secret");
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + PATIENCE;
         let response = loop {
             let request = reqwest::Client::new().post(format!("{}/oauth2/introspect", self.program.base()));
             let request = request.basic_auth(&client, Some(&secret));

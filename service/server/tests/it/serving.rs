@@ -1,9 +1,9 @@
 //! `serve` as a process: beside another, stopped by Ctrl-C, on a database of the operator's, with an environment full
 //! of surprises.
 
-use crate::support::Scratch;
 use crate::support::load::{Ledger, Load, People};
 use crate::support::program::{INIT, Program, command, run};
+use crate::support::{Scratch, until};
 use counterfoil::postgres::private::PrivateCluster;
 use nix::sys::signal::{Signal, kill};
 use reqwest::{Method, StatusCode};
@@ -48,13 +48,7 @@ async fn a_closed_terminal_stops_everything() {
     program.until_postgres_runs_in(&scratch).await;
     program.signal(Signal::SIGHUP);
     program.until_it_ends().await;
-    for _ in 0..500 {
-        if scratch.processes().is_empty() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("PostgreSQL runs on");
+    until("PostgreSQL stops", async || scratch.processes().is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,13 +57,7 @@ async fn ctrl_c_during_the_first_start_leaves_nothing_running() {
     let mut program = Program::start(command(scratch.path(), &["serve"]));
     program.until_it_says("starting the private PostgreSQL").await;
     assert!(!program.interrupt().await.success(), "{}", program.said());
-    for _ in 0..500 {
-        if scratch.processes().is_empty() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("PostgreSQL runs on: {}", program.said());
+    until("PostgreSQL stops", async || scratch.processes().is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! A personal token's life over HTTP.
 
-use crate::support::Service;
+use crate::support::{Service, until};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -60,12 +60,8 @@ async fn the_first_use_of_a_new_plaintext_ends_the_earlier_one() {
     assert_eq!(service.introspect(earlier).await["active"], true);
     assert_eq!(service.introspect(text(&first, "plaintext")).await["active"], false);
     assert_eq!(service.introspect(text(&second, "plaintext")).await["active"], true);
-    for _ in 0..100 {
-        if service.events("token.previous_ended").await == 1 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let ended = async || service.events("token.previous_ended").await == 1;
+    until("the earlier plaintext is ended", ended).await;
     assert_eq!(service.introspect(earlier).await["active"], false);
     service.stop().await;
 }

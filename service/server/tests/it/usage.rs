@@ -1,6 +1,6 @@
 //! Last use and counts of uses, at every door.
 
-use crate::support::{Scratch, Service};
+use crate::support::{PATIENCE, Scratch, Service};
 use counterfoil::app::App;
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
@@ -33,7 +33,7 @@ async fn until(service: &Service, path: &str, shows: impl Fn(&Value) -> bool) ->
         if shows(&record) {
             return record;
         }
-        assert!(started.elapsed() < Duration::from_secs(10), "{record}");
+        assert!(started.elapsed() < PATIENCE, "{record}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -199,7 +199,7 @@ async fn a_gateways_tokens_are_told_apart_by_their_use() {
             if let Some(found) = page["items"].as_array().unwrap().iter().find(is_asked) {
                 return found.clone();
             }
-            assert!(started.elapsed() < Duration::from_secs(10), "{page}");
+            assert!(started.elapsed() < PATIENCE, "{page}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

@@ -1,12 +1,12 @@
 //! What connections and requests may cost.
 
 use super::{GET, millis};
-use crate::support::Service;
 use crate::support::raw::{Raw, exchange};
+use crate::support::{PATIENCE, Service};
 use axum::routing::get;
 use counterfoil::http::admission::Edge;
 use counterfoil::ops::drain::Stage;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_is_waited_for_shortly_and_the_next_request_longer() {
@@ -120,7 +120,7 @@ async fn beyond_the_bounds_there_is_an_answer_too() {
     let form =
         "POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
     let mut other = Raw::to(service.base()).await;
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + PATIENCE;
     loop {
         other.send("GET /v1/token HTTP/1.1\r\nHost: x\r\n\r\n").await;
         let answer = other.answer().await;
@@ -147,7 +147,7 @@ async fn beyond_the_bounds_there_is_an_answer_too() {
     assert_eq!((third.answer().await.status, fourth.answer().await.status), (200, 200));
     exchange(service.base(), GET).await.assert_problem(503, "overloaded");
     drop(third);
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + PATIENCE;
     while exchange(service.base(), GET).await.status != 200 {
         assert!(Instant::now() < until);
     }

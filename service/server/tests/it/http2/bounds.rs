@@ -1,9 +1,9 @@
 //! What a connection with many streams may cost.
 
 use super::WHOLE;
-use crate::support::Service;
 use crate::support::http2::{END_HEADERS, END_STREAM, Frames, Http2, frame, head, kind, later};
 use crate::support::raw::{Raw, exchange};
+use crate::support::{PATIENCE, Service};
 use axum::routing::get;
 use counterfoil::config::Config;
 use counterfoil::http::admission::Edge;
@@ -167,7 +167,7 @@ async fn streams_have_places_and_requests_are_shed_one_by_one() {
     for slow in slow {
         assert_eq!(slow.await.unwrap().unwrap().body, "done");
     }
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + PATIENCE;
     while futures_util::future::join_all([get("/v1/token"), get("/v1/token"), get("/v1/token")])
         .await
         .into_iter()
@@ -208,7 +208,7 @@ async fn a_request_that_is_reset_has_its_place_until_it_is_done() {
     tokio::time::sleep(millis(300)).await;
     http2.ask("GET", "/v1/token", "", "").await.assert_problem(503, "overloaded");
     done.notify_one();
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + PATIENCE;
     while http2.ask("GET", "/v1/token", "", "").await.status != 401 {
         assert!(Instant::now() < until, "the place does not come back");
     }

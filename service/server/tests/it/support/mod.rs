@@ -27,9 +27,13 @@ use counterfoil::ops::drain::{Drain, Stage};
 use counterfoil::postgres::connect::Database;
 use reqwest::{Method, StatusCode};
 use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
 use tap::Tap;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+/// How long anything may take that is waited for: the machine may be busy with other tests, and slow besides.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether this is the long run (`COUNTERFOIL_SOAK=1`), which has the machine alone.
 pub(crate) fn is_soak() -> bool {
@@ -39,6 +43,15 @@ pub(crate) fn is_soak() -> bool {
 /// How many rounds: few in the suite, all of them in the long run.
 pub(crate) fn rounds(few: usize, all: usize) -> usize {
     if is_soak() { all } else { few }
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let since = Instant::now();
+    while !so().await {
+        assert!(since.elapsed() < PATIENCE, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// A service that refuses nobody for asking too often.
@@ -179,19 +192,14 @@ impl Service {
 
     /// Waits until a token that another process issued is known here.
     pub(crate) async fn until_known(&self, token: &str) {
-        for _ in 0..250 {
-            if self.call(Method::GET, "/v1/token", token, None).await.0 == StatusCode::OK {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        panic!("the token did not become known");
+        let known = async || self.call(Method::GET, "/v1/token", token, None).await.0 == StatusCode::OK;
+        until("the token becomes known", known).await;
     }
 
     /// Waits until nobody is connected any more, such as whoever asked while it started.
     pub(crate) async fn until_alone(&self) {
         while !self.metrics().contains("counterfoil_connections 0\n") {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 

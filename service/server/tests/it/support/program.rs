@@ -1,6 +1,6 @@
 //! The program as users start it: `counterfoil serve` and its other commands, as processes of their own.
 
-use super::Scratch;
+use super::{PATIENCE, Scratch};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -10,8 +10,6 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long anything may take that is waited for: the machine may be busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at what is waited for.
 const PAUSE: Duration = Duration::from_millis(20);
 
