@@ -2,9 +2,8 @@
 //! filled while tokens are issued and revoked. What cannot be written is 503, nothing that was acknowledged is lost,
 //! and once there is room all goes on in the same process.
 
-use crate::crashes::check_the_log;
 use crate::support::load::{Ledger, Load, People};
-use crate::support::program::{INIT, Program, command};
+use crate::support::program::{INIT, Program, command, verify};
 use crate::support::{Scratch, rounds};
 use reqwest::{Method, StatusCode};
 use sqlx::postgres::PgConnectOptions;
@@ -130,8 +129,8 @@ async fn fills(part: &str, mib: u64) {
         ledger.check(&people, &base).await;
         ledger.tidy(&people, &base).await;
         assert!(program.ended().is_none(), "it heals without a restart");
+        verify(scratch.path()).await;
     }
-    check_the_log(scratch.path()).await;
     program.stop().await;
     assert!(scratch.processes().is_empty());
 }

@@ -3,7 +3,7 @@
 use super::{all_happened_once, ask_for_all, plaintext, until_ready_says};
 use crate::support::load::{Ledger, Load, People};
 use crate::support::people::{command as act, commit};
-use crate::support::program::{INIT, Program, command, run};
+use crate::support::program::{INIT, Program, command, verify};
 use crate::support::{Scratch, Service};
 use counterfoil::clock::{Clock, random};
 use counterfoil_domain::actor::Actor;
@@ -134,8 +134,7 @@ async fn a_long_stop_under_load_loses_nothing() {
         ledger.check(&people, &base).await;
         ledger.tidy(&people, &base).await;
     }
-    let verified = run(command(scratch.path(), &["verify"])).await;
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    verify(scratch.path()).await;
     assert!(program.interrupt().await.success(), "{}", program.said());
     assert!(scratch.processes().is_empty());
 }

@@ -48,6 +48,13 @@ pub(crate) async fn run(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
+/// Has `counterfoil verify` fold the whole log anew and compare everything with it.
+pub(crate) async fn verify(data_dir: &Path) {
+    let verified = run(command(data_dir, &["verify"])).await;
+    let said = [verified.stdout, verified.stderr].concat();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
 /// Makes the first organization: what `init --json` prints.
 pub(crate) async fn init(command: Command) -> Value {
     let output = run(command).await;
