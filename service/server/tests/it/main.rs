@@ -39,6 +39,7 @@ mod runbook;
 mod serving;
 mod sessions;
 mod sign_in;
+mod standing;
 mod starting;
 mod support;
 mod tokens;

@@ -1,8 +1,8 @@
 //! What stands in the writer's queue at once: neighbours of a failing command, a credential that ends before its own
 //! commands, and an end of everything amid issues.
 
-use crate::support::people::{command, commit};
-use crate::support::{Service, rounds};
+use crate::support::people::{command, commit, session};
+use crate::support::{Service, rounds, until};
 use crate::whole::whole;
 use counterfoil::clock::{Clock, random};
 use counterfoil::event_log::APPEND_LOCK;
@@ -11,8 +11,7 @@ use counterfoil::event_log::failure::NotNow;
 use counterfoil::event_log::writer::{QUEUE, WriteError};
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Answer};
-use counterfoil_domain::ids::{SessionId, TokenId};
-use counterfoil_domain::people::OpenSession;
+use counterfoil_domain::ids::TokenId;
 use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::token::change::ChangeToken;
@@ -49,22 +48,9 @@ fn rotate(id: TokenId, overlap: Overlap) -> Rotate {
 
 /// The owner, signed in.
 pub(crate) async fn owner(service: &Service) -> Actor {
-    let (id, user) = (SessionId(Clock::system().uuid()), service.made.owner.id);
-    let sql = "SELECT password_set FROM users WHERE id = $1";
-    let password_set: i64 =
-        sqlx::query_scalar(sql).bind(user.0).fetch_one(&service.database.pool).await.unwrap();
-    let expires_at = Clock::system().now().plus_seconds(600);
-    let open = OpenSession {
-        id,
-        user,
-        organization: service.made.organization.id,
-        digest: Digest(random()),
-        expires_at,
-        password_set: password_set as u64,
-    };
-    let done = commit(service, &[command(service, &Actor::System, Action::OpenSession(open))]).await;
-    assert!(done.iter().all(Result::is_ok));
-    Actor::Session { session_id: id, user_id: user }
+    let (owner, open) = session(service, service.made.owner.id).await;
+    assert!(commit(service, &[open]).await.iter().all(Result::is_ok));
+    owner
 }
 
 /// Hands all commands to the writer in this order before any of them is answered.
@@ -202,15 +188,9 @@ async fn the_end_of_all_by_a_token_that_is_being_rotated_ends_both_of_its_plaint
 
 /// Waits until somebody waits for an advisory lock.
 pub(crate) async fn until_somebody_waits(connection: &mut PgConnection) {
-    for _ in 0..500 {
-        let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
-        let waiting: i64 = sqlx::query_scalar(sql).fetch_one(&mut *connection).await.unwrap();
-        if waiting > 0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("nobody waits for the append lock");
+    let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    let waiting = async || sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut *connection).await.unwrap() > 0;
+    until("somebody waits for the append lock", waiting).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

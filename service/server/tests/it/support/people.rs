@@ -16,6 +16,7 @@ use counterfoil_domain::plaintext::{Digest, Plaintext};
 use counterfoil_domain::role::Role;
 use counterfoil_domain::token::issue::IssuePersonal;
 use counterfoil_domain::value::Value;
+use futures_util::future::join_all;
 use sqlx::ConnectOptions;
 
 /// Somebody with a personal token of no expiry.
@@ -55,37 +56,48 @@ pub(crate) fn add_member(user: UserId, email: &str, role: Role) -> Action {
     Action::AddMember(AddMember { user, email: value, email_key: folded(email), number: 7, role })
 }
 
-/// A member with a token, which the running service knows.
-pub(crate) async fn person(service: &Service, email: &str, role: Role) -> Person {
-    let clock = Clock::system();
-    let operator = Actor::Operator { command: "test".into() };
-    let user = UserId(clock.uuid());
-    let (session, token) = (SessionId(clock.uuid()), TokenId(clock.uuid()));
-    let made = [
-        command(service, &operator, add_member(user, email, role)),
-        command(
-            service,
-            &operator,
-            Action::SetPassword(SetPassword {
-                user,
-                hash: Password::chosen("correct horse battery".into()).unwrap().hash().unwrap(),
-                checked: None,
-            }),
-        ),
-    ];
-    assert!(commit(service, &made).await.iter().all(Result::is_ok));
+/// A user who has a password, signed in: the actor, and the command after which it may act.
+pub(crate) async fn session(service: &Service, user: UserId) -> (Actor, Command) {
+    let id = SessionId(Clock::system().uuid());
     let sql = "SELECT password_set FROM users WHERE id = $1";
     let password_set: i64 =
         sqlx::query_scalar(sql).bind(user.0).fetch_one(&service.database.pool).await.unwrap();
     let open = OpenSession {
-        id: session,
+        id,
         user,
         organization: service.made.organization.id,
         digest: Digest(random()),
-        expires_at: clock.now().plus_seconds(600),
+        expires_at: Clock::system().now().plus_seconds(600),
         password_set: password_set as u64,
     };
-    let secret = Plaintext::mint("cf_pat_", &random());
+    let open = command(service, &Actor::System, Action::OpenSession(open));
+    (Actor::Session { session_id: id, user_id: user }, open)
+}
+
+/// Members, each of them signed in.
+pub(crate) async fn signed_in(service: &Service, emails: &[String], role: Role) -> Vec<Actor> {
+    let operator = Actor::Operator { command: "test".into() };
+    let hash = Password::chosen("correct horse battery".into()).unwrap().hash().unwrap();
+    let (mut made, mut users) = (Vec::new(), Vec::new());
+    for email in emails {
+        let user = UserId(Clock::system().uuid());
+        let set = SetPassword { user, hash: hash.clone(), checked: None };
+        made.push(command(service, &operator, add_member(user, email, role)));
+        made.push(command(service, &operator, Action::SetPassword(set)));
+        users.push(user);
+    }
+    assert!(commit(service, &made).await.iter().all(Result::is_ok));
+    let sessions = join_all(users.into_iter().map(|user| session(service, user))).await;
+    let (actors, opened): (Vec<_>, Vec<_>) = sessions.into_iter().unzip();
+    assert!(commit(service, &opened).await.iter().all(Result::is_ok));
+    actors
+}
+
+/// A member with a token, which the running service knows.
+pub(crate) async fn person(service: &Service, email: &str, role: Role) -> Person {
+    let actor = signed_in(service, &[email.into()], role).await.remove(0);
+    let Actor::Session { session_id, user_id } = actor else { unreachable!() };
+    let (token, secret) = (TokenId(Clock::system().uuid()), Plaintext::mint("cf_pat_", &random()));
     let issue = IssuePersonal {
         id: token,
         digest: secret.digest(),
@@ -94,14 +106,12 @@ pub(crate) async fn person(service: &Service, email: &str, role: Role) -> Person
         expires_at: None,
         note: None,
     };
-    let actor = Actor::Session { session_id: session, user_id: user };
     let made = [
-        command(service, &operator, Action::OpenSession(open)),
         command(service, &actor, Action::IssuePersonal(issue)),
-        command(service, &actor, Action::EndSession { id: session }),
+        command(service, &actor, Action::EndSession { id: session_id }),
     ];
     assert!(commit(service, &made).await.iter().all(Result::is_ok));
-    let person = Person { user, token, plaintext: secret.into_shown() };
+    let person = Person { user: user_id, token, plaintext: secret.into_shown() };
     service.until_known(&person.plaintext).await;
     person
 }
