@@ -9,6 +9,7 @@ mod canaries;
 mod clocks;
 mod contract;
 mod crashes;
+mod cuts;
 mod databases;
 mod disconnects;
 mod disk;

@@ -144,7 +144,7 @@ impl Service {
         Self::start_there(directory, database, config, clock, faults, change_edge).await
     }
 
-    /// Starts one whose connections to PostgreSQL pass a line that can fall silent.
+    /// Starts one whose connections to PostgreSQL pass a line that can fall silent or be cut.
     pub(crate) async fn start_behind_a_tap(change_edge: impl FnOnce(Edge) -> Edge) -> (Self, Tap) {
         let mut config = Config::default();
         config.drain.notice_ms = 0;
@@ -154,7 +154,8 @@ impl Service {
         database.options = database.options.socket(tap.socket_dir());
         database.pool.set_connect_options(database.options.clone());
         let clock = Clock::system();
-        (Self::start_there(directory, database, config, clock, None, change_edge).await, tap)
+        let faults = Some(tap.hook());
+        (Self::start_there(directory, database, config, clock, faults, change_edge).await, tap)
     }
 
     async fn start_there(

@@ -1,23 +1,41 @@
-//! A line between the service and PostgreSQL that falls silent: nothing is forwarded, and nothing is closed.
+//! A line between the service and PostgreSQL that falls silent (nothing is forwarded, and nothing is closed), or is cut
+//! at a COMMIT.
 
 use super::Scratch;
+use counterfoil::event_log::steps::{Faults, Step};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Result};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
-/// How it is with the line.
+/// When connections are cut, both ends closed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Cut {
+    /// Before anything of the COMMIT arrives.
+    Before,
+    /// Once it arrived, whatever comes of it.
+    Underway,
+    /// Once it is done, before that is told.
+    After,
+}
+
+/// How it is with the line. A connection knows how many breaks there were when it was made.
 #[derive(Clone, Copy)]
 struct Line {
     silent: bool,
-    /// Connections that were made before this many silences are lost, and nobody is told.
+    /// Connections that were made before this many breaks are lost, and nobody is told.
     lost_before: u32,
-    silences: u32,
+    /// Connections that were made before this many breaks are cut.
+    cut: Option<(Cut, u32)>,
+    breaks: u32,
 }
 
-/// See the module. Dropping it ends the line.
+/// See the module. Dropping it, and the hook of it, ends the line.
 pub(crate) struct Tap {
     line: watch::Sender<Line>,
+    armed: Arc<Mutex<Option<Cut>>>,
     directory: Scratch,
 }
 
@@ -26,9 +44,9 @@ impl Tap {
     pub(crate) fn before(socket_dir: &Path) -> Self {
         let directory = Scratch::new();
         let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
-        let (line, look) = watch::channel(Line { silent: false, lost_before: 0, silences: 0 });
+        let (line, look) = watch::channel(Line { silent: false, lost_before: 0, cut: None, breaks: 0 });
         tokio::spawn(accept(listener, socket_dir.join(".s.PGSQL.5432"), look));
-        Self { line, directory }
+        Self { line, armed: Arc::default(), directory }
     }
 
     /// Where it listens.
@@ -38,7 +56,7 @@ impl Tap {
 
     /// Falls silent, for connections that are made meanwhile too.
     pub(crate) fn silence(&self) {
-        self.line.send_modify(|line| (line.silent, line.silences) = (true, line.silences + 1));
+        self.line.send_modify(|line| (line.silent, line.breaks) = (true, line.breaks + 1));
     }
 
     /// Forwards again, what was held back included.
@@ -48,7 +66,33 @@ impl Tap {
 
     /// Forwards again for new connections. Those of before stay silent: what stood in between has forgotten them.
     pub(crate) fn resume_without_the_old(&self) {
-        self.line.send_modify(|line| (line.silent, line.lost_before) = (false, line.silences));
+        self.line.send_modify(|line| (line.silent, line.lost_before) = (false, line.breaks));
+    }
+
+    /// Cuts the connections that there are when the writer next commits.
+    pub(crate) fn cut_at_the_next_commit(&self, cut: Cut) {
+        *self.armed.lock().unwrap() = Some(cut);
+    }
+
+    /// Whether the cut has been made.
+    pub(crate) fn has_cut(&self) -> bool {
+        self.armed.lock().unwrap().is_none()
+    }
+
+    /// The writer's hook: it breaks no step, and says when a COMMIT is about to be sent.
+    pub(crate) fn hook(&self) -> Faults {
+        let (line, armed) = (self.line.clone(), self.armed.clone());
+        Arc::new(move |step| {
+            if step == Step::Commit
+                && let Some(cut) = armed.lock().unwrap().take()
+            {
+                line.send_modify(|line| {
+                    line.breaks += 1;
+                    line.cut = Some((cut, line.breaks));
+                });
+            }
+            None
+        })
     }
 }
 
@@ -64,32 +108,49 @@ async fn accept(listener: UnixListener, server: PathBuf, mut line: watch::Receiv
         };
         let (server, line) = (server.clone(), line.clone());
         tokio::spawn(async move {
-            let silences = line.borrow().silences;
+            let breaks = line.borrow().breaks;
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = UnixStream::connect(server).await?.into_split();
+            // The first that is cut ends both.
             tokio::try_join!(
-                pass(from_client, to_server, line.clone(), silences),
-                pass(from_server, to_client, line, silences)
+                pass(from_client, to_server, line.clone(), breaks, Way::There),
+                pass(from_server, to_client, line, breaks, Way::Back)
             )
         });
     }
 }
 
-/// Passes one direction on, its end included, as far as the line allows. `silences`: how many there were when the
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    There,
+    Back,
+}
+
+/// Passes one direction on, its end included, as far as the line allows. `breaks`: how many there were when the
 /// connection was made.
 async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut line: watch::Receiver<Line>,
-    silences: u32,
+    breaks: u32,
+    way: Way,
 ) -> Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = from.read(&mut buffer).await?;
-        let open = line.wait_for(|line| !line.silent && line.lost_before <= silences).await.is_ok();
-        if !open || read == 0 {
-            return to.shutdown().await;
+        let bytes = &buffer[..read];
+        let open = line.wait_for(|line| !line.silent && line.lost_before <= breaks).await.map(|line| *line);
+        let (Ok(line), 1..) = (open, read) else { return to.shutdown().await };
+        match line.cut.filter(|(_, before)| breaks < *before).map(|(cut, _)| cut) {
+            Some(Cut::Before) => return Err(ErrorKind::ConnectionAborted.into()),
+            Some(Cut::Underway) if way == Way::There => {
+                to.write_all(bytes).await?;
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
+            Some(Cut::After) if way == Way::Back && bytes.windows(7).any(|text| text == b"COMMIT\0") => {
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
+            _ => to.write_all(bytes).await?,
         }
-        to.write_all(&buffer[..read]).await?;
     }
 }
