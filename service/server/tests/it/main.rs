@@ -42,6 +42,7 @@ mod sessions;
 mod sign_in;
 mod standing;
 mod starting;
+mod steps;
 mod support;
 mod tokens;
 mod tour;
