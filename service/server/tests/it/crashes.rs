@@ -1,18 +1,23 @@
 //! What is killed under load comes back by itself, with everything that was acknowledged.
 
+use crate::queue;
 use crate::support::load::{Ledger, Load, People};
+use crate::support::people::{command as act, commit, signed_in};
 use crate::support::program::{INIT, Program, command, verify};
-use crate::support::{Scratch, is_soak, rounds};
+use crate::support::{Scratch, Service, is_soak, rounds};
+use counterfoil_domain::command::Action;
+use counterfoil_domain::role::Role;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// After PostgreSQL accepts connections again, "active" is answered within this. Other tests keep the machine busy
-/// meanwhile, so the promise of two seconds is held by the long run, which has it alone.
+/// After PostgreSQL accepts connections again, or the service was started again, "active" is answered within this. Other
+/// tests keep the machine busy meanwhile, so the promise of two seconds is held by the long run, which has it alone.
 fn again_within() -> Duration {
     Duration::from_secs(if is_soak() { 2 } else { 6 })
 }
@@ -128,6 +133,37 @@ async fn active_is_answered_again_soon_after_postgres_accepts_connections() {
         assert!(took <= again_within(), "{took:?}");
         struck.await.unwrap();
     }
+}
+
+/// Issues so many tokens, fifty a user; one of the owner's own besides.
+async fn with_many_tokens(service: &Service, count: usize) -> String {
+    let emails: Vec<String> = (0..count / 50).map(|number| format!("user{number}@example.com")).collect();
+    for some in emails.chunks(20) {
+        let users = signed_in(service, some, Role::Member).await;
+        let issues = users.iter().flat_map(|user| std::iter::repeat_n(user, 50));
+        let issues: Vec<_> =
+            issues.map(|user| act(service, user, Action::IssuePersonal(queue::issue()))).collect();
+        assert!(commit(service, &issues).await.iter().all(Result::is_ok));
+    }
+    service.issue_patiently(json!({})).await["plaintext"].as_str().unwrap().into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_service_with_many_tokens_serves_again_soon() {
+    let service = Service::start().await;
+    let witness = with_many_tokens(&service, rounds(5_000, 200_000)).await;
+    let (scratch, made) = service.into_data().await;
+    let people = People::with(&made.owner.token, &made.gateway.client_id, &made.gateway.client_secret);
+    let mut program = Program::serve(scratch.path()).await;
+    for _ in 0..3 {
+        program.kill();
+        let since = Instant::now();
+        program = Program::serve(scratch.path()).await;
+        people.until_active(program.base(), &witness).await;
+        assert!(since.elapsed() <= again_within(), "{:?}", since.elapsed());
+    }
+    program.stop().await;
+    verify(scratch.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -237,8 +237,14 @@ impl Service {
 
     /// Stops it, its PostgreSQL included.
     pub(crate) async fn stop(self) {
+        self.into_data().await;
+    }
+
+    /// The same, for whoever goes on with its data: the directory, and what `init` printed.
+    pub(crate) async fn into_data(self) -> (Scratch, Printed) {
         self.serving.stop().await;
         self.database.pool.close().await;
         self.database.private.unwrap().leave(&|_| {}).await.unwrap();
+        (self.directory, self.made)
     }
 }
