@@ -2,6 +2,7 @@
 //! would make them proper.
 
 mod forms;
+mod inactive;
 mod revocation;
 
 use crate::support::Service;
