@@ -1,6 +1,7 @@
 //! Rate limits, kept where the key is known: a credential's after it was authenticated, an address's after it failed.
 //!
-//! Only failures count against an address, so that a neighbour behind the same address cannot hold up a good token.
+//! Where a credential is needed, only failures count against an address, so that a neighbour behind the same address
+//! cannot hold up a good token. Where none is, every request does: there is nothing else to count by.
 
 use crate::config::Limits;
 use governor::clock::{Clock, DefaultClock};
@@ -8,10 +9,10 @@ use governor::middleware::NoOpMiddleware;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::Request;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tower_governor::GovernorError;
 use tower_governor::governor::{GovernorConfig, GovernorConfigBuilder};
@@ -40,57 +41,77 @@ impl ClientAddress {
     }
 }
 
+/// Whether a limit has as many keys as it may: whoever makes keys up must not fill the memory with them.
+#[derive(Default)]
+struct Bound {
+    checks: AtomicU32,
+    reached: AtomicBool,
+}
+
+impl Bound {
+    /// Counts a check, and says whether the bound is reached. From then on all keys of the limit share one bucket, those
+    /// that are kept too, until enough of them rest and are forgotten.
+    fn is_reached<K: Hash + Eq + Clone>(&self, limiter: &DefaultKeyedRateLimiter<K>) -> bool {
+        if self.checks.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK) {
+            let most = MOST_KEYS - LOOK as usize;
+            if limiter.len() >= most {
+                evict(limiter);
+            }
+            self.reached.store(limiter.len() >= most, Ordering::Relaxed);
+        }
+        self.reached.load(Ordering::Relaxed)
+    }
+}
+
+/// Forgets the keys whose allowance is whole again.
+fn evict<K: Hash + Eq + Clone>(limiter: &DefaultKeyedRateLimiter<K>) {
+    limiter.retain_recent();
+    limiter.shrink_to_fit();
+}
+
 /// A limit for each of many keys.
 struct Keyed<K: Hash + Eq + Clone> {
     limiter: DefaultKeyedRateLimiter<K>,
-    /// What comes under new keys once there are too many: they share one bucket.
-    beyond: DefaultDirectRateLimiter,
-    checks: AtomicU32,
-    full: AtomicBool,
+    bound: Bound,
+    /// What all keys share once there are too many.
+    shared: DefaultDirectRateLimiter,
 }
 
 impl<K: Hash + Eq + Clone> Keyed<K> {
     fn new(quota: Quota) -> Self {
-        let limiter = RateLimiter::keyed(quota);
-        let beyond = RateLimiter::direct(quota);
-        Self { limiter, beyond, checks: AtomicU32::new(0), full: AtomicBool::new(false) }
+        let (limiter, shared) = (RateLimiter::keyed(quota), RateLimiter::direct(quota));
+        Self { limiter, bound: Bound::default(), shared }
     }
 
     /// Takes one from a key's allowance, or says how long to wait.
     fn check(&self, key: &K) -> Result<(), Duration> {
-        if self.checks.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK) {
-            self.look();
-        }
-        let checked =
-            if self.full.load(Ordering::Relaxed) { self.beyond.check() } else { self.limiter.check_key(key) };
+        let reached = self.bound.is_reached(&self.limiter);
+        let checked = if reached { self.shared.check() } else { self.limiter.check_key(key) };
         checked.map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()))
-    }
-
-    fn look(&self) {
-        let most = MOST_KEYS - LOOK as usize;
-        if self.limiter.len() >= most {
-            self.evict();
-        }
-        self.full.store(self.limiter.len() >= most, Ordering::Relaxed);
-    }
-
-    /// Forgets the keys whose allowance is whole again.
-    fn evict(&self) {
-        self.limiter.retain_recent();
-        self.limiter.shrink_to_fit();
     }
 }
 
-/// Finds the client's address, for the doors that need no credential.
-#[derive(Clone, Copy, Debug)]
-pub struct ByClientAddress;
+/// Finds the client's address, for the doors that need no credential. Clones share the bound.
+#[derive(Clone, Default)]
+pub struct ByClientAddress(Arc<Strangers>);
+
+#[derive(Default)]
+struct Strangers {
+    bound: Bound,
+    /// The layer's own limiter, which is made after this.
+    limiter: OnceLock<Arc<DefaultKeyedRateLimiter<IpAddr>>>,
+}
 
 impl KeyExtractor for ByClientAddress {
     type Key = IpAddr;
 
     fn extract<T>(&self, request: &Request<T>) -> Result<IpAddr, GovernorError> {
+        /// No client has this address: it stands for all of them.
+        const EVERYBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let address = request.extensions().get::<ClientAddress>().ok_or(GovernorError::UnableToExtractKey)?;
-        Ok(address.bucket())
+        let Strangers { bound, limiter } = &*self.0;
+        let reached = limiter.get().is_some_and(|limiter| bound.is_reached(limiter));
+        Ok(if reached { EVERYBODY } else { address.bucket() })
     }
 }
 
@@ -107,12 +128,14 @@ impl Rates {
     pub fn new(limits: &Limits) -> Self {
         let quota = |rate: NonZeroU32, burst| Quota::per_second(rate).allow_burst(burst);
         let period = Duration::from_secs(1) / limits.strangers_per_second.get();
+        let by_address = ByClientAddress::default();
         let strangers = GovernorConfigBuilder::default()
-            .key_extractor(ByClientAddress)
+            .key_extractor(by_address.clone())
             .period(period)
             .burst_size(limits.strangers_burst.get())
             .finish()
             .unwrap_or_else(|| unreachable!("neither the period nor the burst is zero"));
+        by_address.0.limiter.get_or_init(|| strangers.limiter().clone());
         Self {
             credentials: Keyed::new(quota(limits.credential_per_second, limits.credential_burst)),
             failures: Keyed::new(quota(limits.failures_per_second, limits.failures_burst)),
@@ -138,11 +161,9 @@ impl Rates {
 
     /// Forgets the keys that rest. Called each minute.
     pub fn evict(&self) {
-        self.credentials.evict();
-        self.failures.evict();
-        let strangers = self.strangers.limiter();
-        strangers.retain_recent();
-        strangers.shrink_to_fit();
+        evict(&self.credentials.limiter);
+        evict(&self.failures.limiter);
+        evict(self.strangers.limiter());
     }
 
     /// How many keys are kept.
@@ -154,6 +175,12 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::body::Body;
+    use futures_util::FutureExt;
+    use http::Response;
+    use std::convert::Infallible;
+    use tower::{Layer, Service, service_fn};
+    use tower_governor::GovernorLayer;
 
     fn address(text: &str) -> ClientAddress {
         ClientAddress(text.parse().unwrap())
@@ -177,12 +204,35 @@ mod tests {
         assert!(wait.is_some_and(|wait| wait <= Duration::from_millis(51)), "{wait:?}");
     }
 
+    /// Gives a limit more keys than it may have, within the second in which none of them rests.
+    fn assert_bounded(limit: &str, check: impl Fn(&Rates, u32)) {
+        let slow = NonZeroU32::MIN;
+        let limits = Limits {
+            credential_per_second: slow,
+            failures_per_second: slow,
+            strangers_per_second: slow,
+            ..Limits::default()
+        };
+        let rates = Rates::new(&limits);
+        (0..150_000).for_each(|number| check(&rates, number));
+        assert!(rates.keys() <= MOST_KEYS, "{limit}: {}", rates.keys());
+    }
+
     #[test]
     fn keys_are_bounded() {
-        let rates = Rates::new(&Limits::default());
-        for number in 0..150_000u32 {
-            let _ = rates.failure(ClientAddress(IpAddr::V4(number.into())));
-        }
-        assert!(rates.keys() <= MOST_KEYS, "{}", rates.keys());
+        let address = |number: u32| ClientAddress(IpAddr::V4(number.into()));
+        assert_bounded("credential", |rates, number| {
+            let _ = rates.credential(Uuid::from_u128(number.into()));
+        });
+        assert_bounded("failure", |rates, number| {
+            let _ = rates.failure(address(number));
+        });
+        assert_bounded("stranger", |rates, number| {
+            let answer = async |_| Ok::<_, Infallible>(Response::new(Body::empty()));
+            let mut door = GovernorLayer::new(rates.strangers.clone()).layer(service_fn(answer));
+            let mut request = Request::new(());
+            request.extensions_mut().insert(address(number));
+            assert!(door.call(request).now_or_never().is_some());
+        });
     }
 }
