@@ -132,7 +132,17 @@ impl Action {
             | Self::EndSession { .. }
             | Self::EndAllSessions => true,
             Self::ChangeToken(change) => change.note.is_none(),
-            _ => false,
+            Self::IssuePersonal(_)
+            | Self::Rotate(_)
+            | Self::Enable { .. }
+            | Self::Sweep { .. }
+            | Self::RegisterGateway(_)
+            | Self::ChangeGateway(_)
+            | Self::IssueGatewayToken(_)
+            | Self::Bootstrap(_)
+            | Self::AddMember(_)
+            | Self::SetPassword(_)
+            | Self::OpenSession(_) => false,
         }
     }
 
