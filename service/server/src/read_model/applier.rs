@@ -155,8 +155,8 @@ impl Applier {
     }
 
     /// Follows the log up to its end, which was just read on the same connection, and sees that it is the log that was
-    /// applied. Entities are read as they are now,
-    /// so some may be newer than the event that the index is then said to reflect; what has ended stays so.
+    /// applied. Entities are read as they are now, so some may be newer than the event that the index is then said to
+    /// reflect; what has ended stays so.
     ///
     /// # Errors
     /// See [`ApplyError`]. The index is then behind, and nothing may be answered from it until this succeeds.

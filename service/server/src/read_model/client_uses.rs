@@ -2,7 +2,8 @@
 //!
 //! The busiest route does not pay for a table of them: a gateway token's use is counted beside its gateway in the index,
 //! where it is looked at anyway, and not in its own record, where counts are too small for it. The task that writes uses
-//! down collects them ([`super::usage`]), and is as lossy. A token that has ended is collected once more: its last use is what one wants to know of it.
+//! down collects them ([`super::usage`]), and is as lossy. A token that has ended is collected once more: its last use is
+//! what one wants to know of it.
 
 use super::digest_index::Gathered;
 use counterfoil_domain::ids::{GatewayId, TokenId};

@@ -108,7 +108,8 @@ fn refuse(path: &str, operation: &mut Operation, guards: &[(String, Vec<String>)
     }
 }
 
-/// Says that a header is always there. The crate has no field for `required`; what is in `extensions` stands beside the others.
+/// Says that a header is always there. The crate has no field for `required`; what is in `extensions` stands beside the
+/// others.
 pub(super) fn require(header: &mut Header) {
     header.extensions.get_or_insert_default().insert("required".into(), true.into());
 }

@@ -1,9 +1,9 @@
 //! One connection's bytes: what hyper cannot bound or say by itself.
 //!
 //! hyper has one limit for the head of a request and for the wait before it, and none for those of HTTP/2; here the wait
-//! may be long and the head may not. It answers a head that it cannot read with an empty body; here that answer becomes a problem document. And
-//! a connection that is closed while its client still sends would end in a reset, which can overtake the answer; here
-//! what still comes is read and dropped for a moment.
+//! may be long and the head may not. It answers a head that it cannot read with an empty body; here that answer becomes
+//! a problem document. And a connection that is closed while its client still sends would end in a reset, which can
+//! overtake the answer; here what still comes is read and dropped for a moment.
 
 mod frames;
 mod times;

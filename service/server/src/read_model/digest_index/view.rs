@@ -171,7 +171,8 @@ impl DigestIndex {
     }
 
     /// Introspects a presented token for a gateway, whose own credential is used by that. An active answer is written to
-    /// `out`, and its use is noted; for nothing else is anything written. What could be active is only with `fresh`, which says that freshness is shown.
+    /// `out`, and its use is noted; for nothing else is anything written. What could be active is only with `fresh`, which
+    /// says that freshness is shown.
     pub fn introspect(
         &self,
         client: &Client,
