@@ -1,4 +1,4 @@
-//! Why a command is refused. The status codes are chosen in one file of the server.
+//! Why a command is refused. Which status code that is, the server chooses in `http/problem/refusals.rs`.
 
 use crate::ids::OrganizationId;
 use crate::timestamp::Timestamp;

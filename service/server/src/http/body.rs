@@ -4,7 +4,7 @@ use super::problem::Problem;
 use axum::body::Body;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -96,18 +96,8 @@ fn ready_now<T>(poll: Poll<T>) -> Option<T> {
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
         match error {
-            BodyError::TooLarge => Self::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too-large",
-                "The body is too large",
-                "A body has at most 64 KiB here.",
-            ),
-            BodyError::Timeout => Self::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "timeout",
-                "The body did not come in time",
-                "A body may take 10 seconds.",
-            ),
+            BodyError::TooLarge => Self::too_large(),
+            BodyError::Timeout => Self::timed_out(),
             BodyError::Broken => Self::malformed("body", "The body ended before its end."),
         }
     }
@@ -140,7 +130,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         if !bytes.is_empty()
             && !media_type.is_some_and(|essence| essence == "application/json" || essence.ends_with("+json"))
         {
-            return Err(not_json());
+            return Err(Problem::not_json());
         }
         let value =
             serde_json::from_slice(text).map_err(|error| Problem::malformed("body", explain(&error)))?;
@@ -150,13 +140,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         }
         Ok(Self { value, bytes })
     }
-}
-
-/// 415: a body of another media type.
-pub fn not_json() -> Problem {
-    let detail = "Send `Content-Type: application/json`.";
-    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "The body is not JSON", detail)
-        .at("Content-Type")
 }
 
 /// What is wrong with a JSON text, and where. serde's own words may repeat what was sent, so they are not used.

@@ -1,4 +1,5 @@
-//! Refusals as answers: what they look like. The kinds, and with them every status code, are chosen in the files below this one.
+//! Refusals as answers: what they look like. The kinds, and with them their status codes, are chosen in the files below
+//! this one; the errors of `/oauth2/` in `http/oauth/error.rs`.
 //!
 //! RFC 9457 problem documents; `type` is stable and relative to the public URL. Nothing of a request is repeated in
 //! one, for what was sent may be a secret in the wrong place.
@@ -35,13 +36,8 @@ pub struct Problem {
 pub struct FailedAuthentication;
 
 impl Problem {
-    /// A problem of a stable type.
-    pub fn new(
-        status: StatusCode,
-        slug: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
+    /// A problem of a stable type. Only the files below this one make any.
+    fn new(status: StatusCode, slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status,
             slug,

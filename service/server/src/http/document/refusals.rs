@@ -2,7 +2,6 @@
 
 use super::schemas::{OauthErrorDocument, ProblemDocument};
 use crate::event_log::failure::NotNow;
-use crate::http::body::not_json;
 use crate::http::problem::Problem;
 use crate::read_model::freshness::Doubt;
 use counterfoil_domain::refusal::Refusal;
@@ -100,13 +99,13 @@ fn known() -> Vec<Problem> {
         Problem::token_needed(),
         Problem::session_needed(),
         Problem::not_found(),
-        Problem::of_status(StatusCode::REQUEST_TIMEOUT),
+        Problem::timed_out(),
         refused(Refusal::LimitReached { limit: 50 }),
         refused(Refusal::Ended),
         refused(Refusal::RotatedMeanwhile),
         refused(Refusal::ChangedMeanwhile),
-        Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE),
-        not_json(),
+        Problem::too_large(),
+        Problem::not_json(),
         Problem::invalid("note", "A note has at most 200 characters."),
         Problem::key_reused(),
         Problem::too_many(Duration::from_secs(1)),

@@ -1,16 +1,24 @@
-//! Errors of RFC 6749 section 5.2.
+//! Errors of RFC 6749 section 5.2. The status codes of the doors below `/oauth2/` are chosen here.
 
 use crate::app::App;
 use crate::event_log::failure::NotNow;
+use crate::http::body::BodyError;
 use crate::http::problem::FailedAuthentication;
 use crate::http::problem::unavailable::detail;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-/// An error of RFC 6749 section 5.2.
+/// An error of RFC 6749 section 5.2: its status, code and description. Only this file makes any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OauthError(pub(super) StatusCode, pub(super) &'static str, pub(super) &'static str);
+pub(crate) struct OauthError(StatusCode, &'static str, &'static str);
+
+impl OauthError {
+    /// Whether it says that this cannot be answered now.
+    pub(super) fn is_unavailable(&self) -> bool {
+        self.0 == StatusCode::SERVICE_UNAVAILABLE
+    }
+}
 
 pub(super) const BAD_CLIENT: OauthError =
     OauthError(StatusCode::UNAUTHORIZED, "invalid_client", "the client's credentials are not valid");
@@ -30,8 +38,26 @@ pub(super) fn in_doubt(app: &App) -> OauthError {
     unavailable(detail(NotNow::InDoubt(app.freshness.doubt())))
 }
 
+/// 400: the request lacks something, or says it twice.
 pub(super) fn invalid(what: &'static str) -> OauthError {
     OauthError(StatusCode::BAD_REQUEST, "invalid_request", what)
+}
+
+/// 415: the body is no form.
+pub(super) fn no_form() -> OauthError {
+    let what = "send one Content-Type, application/x-www-form-urlencoded";
+    OauthError(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", what)
+}
+
+impl From<BodyError> for OauthError {
+    fn from(error: BodyError) -> Self {
+        let refused = |status, what| Self(status, "invalid_request", what);
+        match error {
+            BodyError::TooLarge => refused(StatusCode::PAYLOAD_TOO_LARGE, "a form has at most 8 KiB"),
+            BodyError::Timeout => refused(StatusCode::REQUEST_TIMEOUT, "the form did not come in time"),
+            BodyError::Broken => invalid("the form ended before its end"),
+        }
+    }
 }
 
 impl IntoResponse for OauthError {

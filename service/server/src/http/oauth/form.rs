@@ -1,9 +1,9 @@
 //! The form of a request to introspect or to revoke.
 
-use super::error::{OauthError, invalid};
-use crate::http::body::{self, BodyError, media_type};
+use super::error::{OauthError, invalid, no_form};
+use crate::http::body::{self, media_type};
 use axum::body::Body;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
@@ -55,28 +55,13 @@ pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), OauthError> {
     if usual || media_type(headers).as_deref() == Some(FORM) {
         return Ok(());
     }
-    Err(OauthError(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "invalid_request",
-        "send one Content-Type, application/x-www-form-urlencoded",
-    ))
+    Err(no_form())
 }
 
 /// Reads the bytes of a request's form.
 pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, OauthError> {
     check_media_type(headers)?;
     Ok(body::read(body, LIMIT).await?)
-}
-
-impl From<BodyError> for OauthError {
-    fn from(error: BodyError) -> Self {
-        let refused = |status, what| Self(status, "invalid_request", what);
-        match error {
-            BodyError::TooLarge => refused(StatusCode::PAYLOAD_TOO_LARGE, "a form has at most 8 KiB"),
-            BodyError::Timeout => refused(StatusCode::REQUEST_TIMEOUT, "the form did not come in time"),
-            BodyError::Broken => invalid("the form ended before its end"),
-        }
-    }
 }
 
 /// Whether decoding would change a text. Without a branch a byte, so that many bytes are looked at in one instruction.

@@ -64,8 +64,8 @@ pub(crate) fn early(app: &App, headers: &HeaderMap) -> Result<(), OauthError> {
 
 /// A refusal, counted.
 pub(crate) fn refused(app: &App, error: OauthError) -> Response {
-    let unavailable = error.0 == StatusCode::SERVICE_UNAVAILABLE;
-    app.metrics.introspection(if unavailable { Outcome::Unavailable } else { Outcome::Refused });
+    let outcome = if error.is_unavailable() { Outcome::Unavailable } else { Outcome::Refused };
+    app.metrics.introspection(outcome);
     error.into_response()
 }
 

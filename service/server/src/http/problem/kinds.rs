@@ -1,4 +1,5 @@
-//! The kinds of refusal: status code, type and words of each. Those of 503 have a file of their own.
+//! The kinds of refusal: status code, type and words of each. Those of 503, and what the domain refuses, have files of
+//! their own.
 
 use super::Problem;
 use http::StatusCode;
@@ -97,6 +98,25 @@ impl Problem {
         .at("method")
     }
 
+    /// 408: a body that is still not whole.
+    pub fn timed_out() -> Self {
+        let detail = "A body may take 10 seconds.";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The body did not come in time", detail)
+    }
+
+    /// 413: a body of `/v1` that is too long.
+    pub fn too_large() -> Self {
+        let detail = "A body has at most 64 KiB here.";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail)
+    }
+
+    /// 415: a body of another media type.
+    pub fn not_json() -> Self {
+        let detail = "Send `Content-Type: application/json`.";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "The body is not JSON", detail)
+            .at("Content-Type")
+    }
+
     /// 429: too often. Whole seconds, rounded up.
     pub fn too_many(wait: Duration) -> Self {
         let mut problem = Self::new(
@@ -138,8 +158,8 @@ impl Problem {
         match status {
             StatusCode::NOT_FOUND => Self::not_found(),
             StatusCode::METHOD_NOT_ALLOWED => Self::method_not_allowed(),
-            StatusCode::PAYLOAD_TOO_LARGE => crate::http::body::BodyError::TooLarge.into(),
-            StatusCode::REQUEST_TIMEOUT => crate::http::body::BodyError::Timeout.into(),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::too_large(),
+            StatusCode::REQUEST_TIMEOUT => Self::timed_out(),
             StatusCode::UNAUTHORIZED => Self::unauthenticated(),
             StatusCode::SERVICE_UNAVAILABLE => Self::overloaded(),
             status if status.is_server_error() => Self::internal(),
