@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "they describe")]
 
 use counterfoil_domain::event::Event;
-use counterfoil_domain::token::rotate::LONGEST_OVERLAP;
+use counterfoil_domain::token::rotate::{LONGEST_OVERLAP, UNTIL_USED_LIMIT};
 use utoipa::openapi::schema::{KnownFormat, SchemaFormat, Type};
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -117,8 +117,11 @@ impl PartialSchema for EventsUntil {
 
 impl ToSchema for EventsUntil {}
 
-/// How long the earlier plaintext goes on working: `until_used`, or seconds.
+/// How long the earlier plaintext goes on working.
 pub struct Overlap;
+
+// The description says it in words.
+const _: () = assert!(LONGEST_OVERLAP == 30 * 24 * 3600 && UNTIL_USED_LIMIT == 24 * 3600);
 
 impl PartialSchema for Overlap {
     fn schema() -> RefOr<Schema> {
@@ -130,7 +133,11 @@ impl PartialSchema for Overlap {
                     .maximum(Some(LONGEST_OVERLAP)),
             )
             .item(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["until_used"])))
-            .description(Some("`until_used`, or seconds."))
+            .description(Some(
+                "`until_used`, which is the default: until the new plaintext is used for the first time, and for 24 \
+                 hours at most, so that a lost answer locks nobody out. Or so many seconds, 30 days at most; 0 ends it \
+                 at once.",
+            ))
             .into()
     }
 }

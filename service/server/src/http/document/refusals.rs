@@ -61,7 +61,13 @@ const SHARED: [Shared; 12] = [
         &["too-many-requests"],
     ),
     (431, "HeadersTooLarge", "The headers are too many or too large.", &["headers-too-large"]),
-    (500, "Internal", "The service failed. The failure is logged under the request's id.", &["internal"]),
+    (
+        500,
+        "Internal",
+        "The service failed. Its log has the request under the request's id, and the failure; of many alike it tells \
+         one in ten seconds.",
+        &["internal"],
+    ),
     (
         503,
         "Unavailable",

@@ -173,7 +173,7 @@ impl Problem {
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             "The service failed",
-            "The failure is in the service's log, and so is the request, under this answer's request id.",
+            "The service's log has this request under the answer's request id. It has the failure, too, but of many alike it tells one in ten seconds.",
         )
     }
 }

@@ -6,9 +6,17 @@ use crate::event_log::writer::WriteError;
 use counterfoil_domain::refusal::Refusal;
 use http::StatusCode;
 
+/// What is refused, as a sentence: an error's words begin small and have no full stop, for they stand after others.
+fn sentence(refusal: &Refusal) -> String {
+    let words = refusal.to_string();
+    let mut letters = words.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).chain(['.']).collect()
+}
+
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let detail = refusal.to_string();
+        let detail = sentence(&refusal);
         let conflict = |slug, title| Self::new(StatusCode::CONFLICT, slug, title, detail.clone());
         match refusal {
             Refusal::Unauthenticated => Self::unauthenticated(),
@@ -33,7 +41,9 @@ impl From<Refusal> for Problem {
             )
             .at("scopes"),
             Refusal::NotFound => Self::not_found(),
-            Refusal::LimitReached { .. } => conflict("token-limit", "The limit of live tokens is reached"),
+            Refusal::LimitReached { .. } => {
+                conflict("token-limit", "The limit of standing tokens is reached")
+            }
             Refusal::Ended => conflict("token-ended", "The token has ended"),
             Refusal::RotatedMeanwhile => conflict("rotated-meanwhile", "The token was rotated meanwhile"),
             Refusal::AlreadyInitialized(_) => {
@@ -48,7 +58,8 @@ impl From<Refusal> for Problem {
             )
             .at("If-Match"),
             Refusal::UnknownScope(_) => Self::invalid("scopes", "The scopes that exist are read and write."),
-            Refusal::Widens(field) => Self::invalid(field, detail),
+            // A field's name begins small, in a sentence too.
+            Refusal::Widens(field) => Self::invalid(field, "It can only be narrowed."),
             Refusal::ExpiryInPast { .. } => Self::invalid("expires_at", detail),
             Refusal::OverlapTooLong(_) => Self::invalid("overlap", detail),
             Refusal::WrongPassword => {

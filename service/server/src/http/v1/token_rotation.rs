@@ -32,7 +32,7 @@ pub struct RotateBody {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Option<InstantText>>,
-    /// How long the earlier plaintext goes on working; absent: until the new one is used.
+    /// How long the earlier plaintext goes on working; absent: `until_used`.
     #[serde(default)]
     #[schema(value_type = Option<OverlapName>)]
     overlap: Option<OverlapBody>,

@@ -108,6 +108,23 @@ fn every_document_has_an_example_that_fits() {
     }
 }
 
+#[test]
+fn every_problem_is_told_in_sentences() {
+    let file = File::read();
+    let mut told = BTreeSet::new();
+    for operation in &file.operations {
+        let answers = operation.said["responses"].as_object().unwrap().values();
+        for answer in answers.map(|answer| &file.resolved(answer)["content"]["application/problem+json"]) {
+            told.extend(examples(&file, answer).into_iter().filter_map(|problem| problem["detail"].as_str()));
+        }
+    }
+    assert!(told.len() > 25, "{told:?}");
+    for detail in told {
+        let begins = detail.starts_with(|first: char| first.is_uppercase() || first.is_ascii_digit());
+        assert!(begins && detail.ends_with('.'), "{detail}");
+    }
+}
+
 /// The examples of a media type: its own, or those of its schema.
 fn examples<'a>(file: &'a File, content: &'a Value) -> Vec<&'a Value> {
     let many = content["examples"].as_object().into_iter().flatten().map(|(_, example)| &example["value"]);
