@@ -7,7 +7,7 @@ TARGET = $${CARGO_TARGET_DIR:-target}/release
 
 ## run: install what is missing, build, serve with a private PostgreSQL under ./data; a tour on the first start
 run:
-	@ops/install postgresql
+	@[ -n "$$DATABASE_URL" ] || ops/install postgresql
 	@echo "Building the service (the first time takes a few minutes) …"
 	@cargo run --release --bin counterfoil -- serve --tour --organization "$(ORGANIZATION)" --owner "$(OWNER)"
 
