@@ -98,10 +98,18 @@ pub enum InitError {
     Refused(Refusal),
 }
 
+/// The command that sets an owner's password again. The program is called as it was called now, so that the command can be
+/// pasted where it is on nobody's path.
+pub fn another_password(owner: &str) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "counterfoil".into());
+    format!("{program} password --user {owner}")
+}
+
 /// How credentials that nobody saw are had again.
 pub fn again(owner: &str) -> String {
+    let command = another_password(owner);
     format!(
-        "Credentials that were not seen, or were lost: `counterfoil password --user {owner}` sets a new password, with which the owner signs in and issues the rest anew (ops/RUNBOOK.md, \"Credentials that nobody saw\")"
+        "Credentials that were not seen, or were lost: `{command}` sets a new password, with which the owner signs in and issues the rest anew (ops/RUNBOOK.md, \"Credentials that nobody saw\")"
     )
 }
 

@@ -7,7 +7,7 @@ use counterfoil::config::Config;
 use counterfoil::http::admission::Edge;
 use counterfoil::http::edge;
 use counterfoil::http::starting::Starting;
-use counterfoil::init::{InitError, again, init as make};
+use counterfoil::init::{InitError, again, another_password, init as make};
 use counterfoil::operator;
 use counterfoil::ops::drain::Stage;
 use counterfoil::ops::telemetry::Quiet;
@@ -148,7 +148,8 @@ async fn first_start(
     let made = match make(database, &app.clock, &app.prefixes, organization, owner, None).await {
         Err(InitError::Exists { owner, .. }) => {
             say(&format!(
-                "the data of earlier starts is there: the tour is for the first one. Lost credentials: `counterfoil password --user {owner}`. Ctrl-C stops the service"
+                "the data of earlier starts is there: the tour is for the first one. Lost credentials: `{}`. Ctrl-C stops the service",
+                another_password(&owner)
             ));
             return Ok(());
         }
