@@ -117,6 +117,11 @@ async fn a_backup_is_restored_and_what_was_revoked_since_is_revoked_again() {
     let (_, late) = owner.issue().await;
     assert!(!owner.is_active(&dead, &first).await && owner.is_active(&late, &first).await);
     run(first.beside("bash"), elsewhere.path(), &variables, &["export"]);
+    let (_, itself) = owner.call(Method::GET, "/v1/token", None).await;
+    variables.insert("ID", itself["id"].as_str().unwrap().into());
+    let used = run(first.beside("bash"), elsewhere.path(), &variables, &["used"]).stdout;
+    let used = String::from_utf8(used).unwrap();
+    assert_eq!(["token.issued", "token.revoked"].map(|name| used.matches(name).count()), [3, 1], "{used}");
     first.stop().await;
 
     run(first.beside("bash"), elsewhere.path(), &variables, &["restore", "ended"]);
