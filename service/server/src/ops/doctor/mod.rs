@@ -1,8 +1,8 @@
 //! `counterfoil doctor`: looks at everything that the service stands on, and names what mends it.
 //!
-//! It takes no serving lock, migrates nothing and makes nothing, so it can be asked beside a running service as well
-//! as before the first start. The one thing it does is to start a private cluster that is there and does not run, and
-//! to stop it again.
+//! It takes no serving lock, migrates nothing and makes no cluster, so it can be asked beside a running service as well as
+//! before the first start. A private cluster that is there is entered as a start enters it, which mends the modes of its
+//! directories; one that does not run is started for the look, and stopped again.
 
 mod database;
 mod index;
