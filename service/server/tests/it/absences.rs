@@ -164,3 +164,41 @@ fn a_file_is_read_in_one_sitting() {
     assert_eq!(long("service", "rs"), Vec::new());
     assert_eq!(long("migrations", "sql"), Vec::new());
 }
+
+/// Whether a line is none of prose: of a table, a heading, or nothing at all.
+fn is_no_prose(line: &str) -> bool {
+    line.trim().is_empty() || line.starts_with(['|', '#'])
+}
+
+/// What cannot be broken at the beginning of a line: a word, or code with its blanks.
+fn first_word(line: &str) -> usize {
+    let blanks = line.char_indices().filter(|(_, c)| *c == ' ').map(|(at, _)| at).chain([line.len()]);
+    let whole = blanks.map(|at| &line[..at]).find(|word| word.matches('`').count() % 2 == 0);
+    whole.unwrap_or(line).chars().count()
+}
+
+#[test]
+fn prose_wraps_at_120() {
+    const WIDTH: usize = 120;
+    let mut documents = files("ops", "md");
+    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        documents.push((name.into(), std::fs::read_to_string(root().join(name)).unwrap()));
+    }
+    let mut ragged = Vec::new();
+    for (name, text) in documents {
+        // What stands between fences is code.
+        for prose in text.split("```").step_by(2) {
+            for (line, next) in prose.lines().zip(prose.lines().skip(1).chain([""])) {
+                let begins = next.trim_start();
+                let is_item = begins.starts_with("- ") || begins.starts_with(|c: char| c.is_ascii_digit());
+                let goes_on = !is_no_prose(next) && !is_item;
+                let width = line.chars().count();
+                if !is_no_prose(line) && (width > WIDTH || goes_on && width + 1 + first_word(begins) <= WIDTH)
+                {
+                    ragged.push(format!("{name}: {line}"));
+                }
+            }
+        }
+    }
+    assert_eq!(ragged, Vec::<String>::new());
+}

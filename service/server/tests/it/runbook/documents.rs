@@ -2,6 +2,7 @@
 
 use super::{read, repository};
 use counterfoil::config::Config;
+use counterfoil_domain::event::Event;
 use serde_json::Value;
 use std::process::Command;
 
@@ -197,6 +198,54 @@ fn the_documents_links_lead_somewhere() {
             assert!(path.exists(), "{file}: {link}");
         }
     }
+}
+
+/// Where a document's path may begin: as ARCHITECTURE.md says, or at the root.
+const BEGINNINGS: [&str; 4] = ["service/server/src", "service/server", "service", ""];
+
+#[test]
+fn the_files_that_the_documents_name_are_there() {
+    let mut count = 0;
+    for file in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "ops/RUNBOOK.md"] {
+        let text = read(file);
+        // The directory that was named last: a name alone is in it.
+        let mut last = repository();
+        let prose: String = text.split("```").step_by(2).collect();
+        for name in prose.split('`').skip(1).step_by(2) {
+            let is_path = name.ends_with(".rs") || name.ends_with('/');
+            if !is_path || name.starts_with('/') || name.contains([' ', '*']) {
+                continue;
+            }
+            let inside = name.strip_prefix("domain/").map(|rest| format!("domain/src/{rest}"));
+            let inside = inside.as_deref().unwrap_or(name);
+            let from = BEGINNINGS.map(|beginning| repository().join(beginning));
+            let found = from.iter().chain([&last]).map(|from| from.join(inside)).find(|path| path.exists());
+            let path = found.unwrap_or_else(|| panic!("{file}: {name} is neither there nor in {last:?}"));
+            last = if path.is_dir() { path } else { path.parent().unwrap().to_path_buf() };
+            count += 1;
+        }
+    }
+    assert!(count > 80, "{count}");
+}
+
+#[test]
+fn a_block_is_for_one_shell() {
+    let runbook = read("ops/RUNBOOK.md");
+    let blocks: Vec<&str> = runbook.split("```").skip(1).step_by(2).collect();
+    assert!(blocks.len() > 15, "{}", blocks.len());
+    for block in blocks {
+        let by_the_service = block.lines().any(|line| line.starts_with("counterfoil "));
+        assert!(!(by_the_service && block.contains("sudo ")), "who is to run this? {block}");
+    }
+}
+
+#[test]
+fn what_is_to_be_done_again_after_a_restore_are_events() {
+    let ended = super::block("ended");
+    let (_, types) = ended.split_once(r#""type":"("#).unwrap();
+    let (types, _) = types.split_once(r#")"'"#).unwrap();
+    let strays: Vec<&str> = types.split('|').filter(|name| !Event::NAMES.contains(name)).collect();
+    assert_eq!(strays, Vec::<&str>::new());
 }
 
 #[test]
