@@ -158,7 +158,12 @@ async fn without_keys(service: &Service, superuser: &mut PgConnection) {
     assert_eq!(found.iter().filter(of_the_chain(3)).count(), 1, "{found:#?}");
     put_back(superuser).await;
     for table in TABLES.into_iter().filter(|table| *table != "events") {
-        run(superuser, &format!("ALTER TABLE {table} DROP CONSTRAINT {table}_pkey")).await;
+        let keys = format!(
+            "DO $$ DECLARE key name; BEGIN FOR key IN SELECT conname FROM pg_constraint
+                WHERE conrelid = '{table}'::regclass AND contype IN ('p', 'u')
+             LOOP EXECUTE format('ALTER TABLE {table} DROP CONSTRAINT %I', key); END LOOP; END $$"
+        );
+        run(superuser, &keys).await;
         run(superuser, &format!("INSERT INTO {table} SELECT * FROM {table} LIMIT 1")).await;
         let found = verified(service).await.findings.first;
         let twice = found
