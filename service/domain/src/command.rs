@@ -91,6 +91,8 @@ pub enum Action {
     RemoveGateway {
         /// Which.
         id: GatewayId,
+        /// Why.
+        reason: Option<Reason>,
     },
     /// Issue another token for a gateway.
     IssueGatewayToken(IssueGatewayToken),
@@ -100,6 +102,8 @@ pub enum Action {
         gateway: GatewayId,
         /// Which.
         id: TokenId,
+        /// Why.
+        reason: Option<Reason>,
     },
     /// Make the first organization, with its owner, its environment and its gateway.
     Bootstrap(Box<Bootstrap>),

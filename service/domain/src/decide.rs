@@ -78,9 +78,11 @@ pub fn decide(context: &Context<'_>) -> Decided {
         Action::Sweep { .. } => Ok(Decision::AlreadySo(Answer::Done)),
         Action::RegisterGateway(register) => gateway_commands::register(context, register),
         Action::ChangeGateway(change) => gateway_commands::change(context, change),
-        Action::RemoveGateway { id } => gateway_commands::remove(context, *id),
+        Action::RemoveGateway { id, reason } => gateway_commands::remove(context, *id, reason.as_ref()),
         Action::IssueGatewayToken(issue) => gateway_commands::issue_token(context, issue),
-        Action::RevokeGatewayToken { gateway, id } => gateway_commands::revoke_token(context, *gateway, *id),
+        Action::RevokeGatewayToken { gateway, id, reason } => {
+            gateway_commands::revoke_token(context, *gateway, *id, reason.as_ref())
+        }
         Action::Bootstrap(bootstrap) => people::bootstrap(context, bootstrap),
         Action::AddMember(add) => members::add_member(context, add),
         Action::SetPassword(set) => people::set_password(context, set),

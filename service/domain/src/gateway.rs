@@ -1,7 +1,7 @@
 //! Gateways: resource servers that may introspect tokens.
 
 use crate::ids::{EnvironmentId, GatewayId, OrganizationId, Seq, TokenId};
-use crate::token::Kind;
+use crate::token::{Kind, Reason};
 use crate::value::ValueRef;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
@@ -81,4 +81,7 @@ fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<
 pub struct GatewayRemoved {
     /// Which gateway.
     pub id: GatewayId,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
 }

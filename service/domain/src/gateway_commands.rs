@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 use crate::scope::Scopes;
 use crate::timestamp::Timestamp;
 use crate::token::issue::refuse_past;
-use crate::token::{Kind, Owner, TokenIssued, TokenRevoked};
+use crate::token::{Kind, Owner, Reason, TokenIssued, TokenRevoked};
 use crate::value::Value;
 use std::collections::BTreeSet;
 
@@ -162,7 +162,7 @@ pub(crate) fn change(context: &Context<'_>, change: &ChangeGateway) -> Decided {
 }
 
 /// Decides to remove a gateway. Its tokens end with it. Removing it again is fine.
-pub(crate) fn remove(context: &Context<'_>, id: GatewayId) -> Decided {
+pub(crate) fn remove(context: &Context<'_>, id: GatewayId, reason: Option<&Reason>) -> Decided {
     manager(context)?;
     let organization = context.command.organization;
     let gateway = context
@@ -174,7 +174,8 @@ pub(crate) fn remove(context: &Context<'_>, id: GatewayId) -> Decided {
     if gateway.removed.is_some() {
         return Ok(Decision::AlreadySo(Answer::Done));
     }
-    let effects = Effects::event(Some(organization), Event::GatewayRemoved(GatewayRemoved { id }));
+    let event = Event::GatewayRemoved(GatewayRemoved { id, reason: reason.cloned() });
+    let effects = Effects::event(Some(organization), event);
     Ok(Decision::Happened(effects, Answer::Done))
 }
 
@@ -195,7 +196,12 @@ pub(crate) fn issue_token(context: &Context<'_>, issue: &IssueGatewayToken) -> D
 }
 
 /// Decides to revoke one token of a gateway.
-pub(crate) fn revoke_token(context: &Context<'_>, gateway: GatewayId, id: TokenId) -> Decided {
+pub(crate) fn revoke_token(
+    context: &Context<'_>,
+    gateway: GatewayId,
+    id: TokenId,
+    reason: Option<&Reason>,
+) -> Decided {
     manager(context)?;
     let organization = context.command.organization;
     let ours =
@@ -209,6 +215,7 @@ pub(crate) fn revoke_token(context: &Context<'_>, gateway: GatewayId, id: TokenI
     if !token.stands() {
         return Ok(Decision::AlreadySo(Answer::Done));
     }
-    let effects = Effects::event(Some(organization), Event::TokenRevoked(TokenRevoked { id, reason: None }));
+    let event = Event::TokenRevoked(TokenRevoked { id, reason: reason.cloned() });
+    let effects = Effects::event(Some(organization), event);
     Ok(Decision::Happened(effects, Answer::Done))
 }

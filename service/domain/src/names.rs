@@ -68,12 +68,12 @@ impl Names {
                 self.names_of.extend(change.name.is_some().then_some(change.id));
                 self.environments.extend(change.environment.flatten());
             }
-            Action::RemoveGateway { id } => drop(self.gateways.insert(*id)),
+            Action::RemoveGateway { id, .. } => drop(self.gateways.insert(*id)),
             Action::IssueGatewayToken(issue) => {
                 self.gateways.insert(issue.gateway);
                 self.tokens.insert(issue.token.id);
             }
-            Action::RevokeGatewayToken { gateway, id } => {
+            Action::RevokeGatewayToken { gateway, id, .. } => {
                 self.gateways.insert(*gateway);
                 self.tokens.insert(*id);
             }

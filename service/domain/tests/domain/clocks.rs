@@ -86,8 +86,8 @@ fn only_what_narrows_is_decided_by_clocks_that_are_not_trusted() {
         Action::Revoke { id: token(1), reason: None },
         Action::RevokeAll { reason: None, sessions: true },
         Action::RevokeHeld { id: token(1), digest: digest(1) },
-        Action::RemoveGateway { id: gateway(1) },
-        Action::RevokeGatewayToken { gateway: gateway(1), id: token(0xFFFF) },
+        Action::RemoveGateway { id: gateway(1), reason: None },
+        Action::RevokeGatewayToken { gateway: gateway(1), id: token(0xFFFF), reason: None },
         Action::EndSession { id: session_id(1) },
     ];
     for action in narrows {

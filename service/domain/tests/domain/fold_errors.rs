@@ -105,7 +105,7 @@ fn an_event_about_what_is_not_there_is_an_error() {
         |number| Event::MemberAdded(MemberAdded { user_id: user(number), number: 1, role: Role::Member });
     missing(&begun(), here, added(77));
     missing(&begun(), here, Event::GatewayChanged(unchanged(77)));
-    missing(&begun(), here, Event::GatewayRemoved(GatewayRemoved { id: gateway(77) }));
+    missing(&begun(), here, Event::GatewayRemoved(GatewayRemoved { id: gateway(77), reason: None }));
     missing(&begun(), None, Event::TokenIssued(issued(1, Owner::User(user(77)), Kind::Personal)));
     missing(&begun(), here, Event::TokenIssued(issued(1, Owner::Gateway(gateway(77)), Kind::Gateway)));
 
@@ -210,8 +210,8 @@ fn an_owner_has_its_own_kind_of_token_and_a_user_at_most_fifty() {
 #[test]
 fn a_removed_gateway_is_not_changed_any_more() {
     let here = Some(organization());
-    let history = begun().and(session(1), Action::RemoveGateway { id: gateway(1) });
+    let history = begun().and(session(1), Action::RemoveGateway { id: gateway(1), reason: None });
     impossible(&history, here, Event::GatewayChanged(unchanged(1)));
-    impossible(&history, here, Event::GatewayRemoved(GatewayRemoved { id: gateway(1) }));
+    impossible(&history, here, Event::GatewayRemoved(GatewayRemoved { id: gateway(1), reason: None }));
     impossible(&history, here, Event::TokenIssued(issued(1, Owner::Gateway(gateway(1)), Kind::Gateway)));
 }

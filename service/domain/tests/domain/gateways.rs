@@ -12,7 +12,7 @@ use counterfoil_domain::gateway_commands::{
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::role::Role;
 use counterfoil_domain::token::issue::IssuePersonal;
-use counterfoil_domain::token::{Kind, Owner, TokenRevoked};
+use counterfoil_domain::token::{Kind, Owner, Reason, TokenRevoked};
 
 fn register() -> Action {
     Action::RegisterGateway(RegisterGateway {
@@ -36,12 +36,16 @@ fn registered() -> crate::history::History {
     begun().and(session(1), register())
 }
 
+fn reason() -> Option<Reason> {
+    Some(Reason::try_from("retired".to_owned()).unwrap())
+}
+
 fn remove() -> Action {
-    Action::RemoveGateway { id: gateway(2) }
+    Action::RemoveGateway { id: gateway(2), reason: reason() }
 }
 
 fn end(number: u128) -> Action {
-    Action::RevokeGatewayToken { gateway: gateway(2), id: token(number) }
+    Action::RevokeGatewayToken { gateway: gateway(2), id: token(number), reason: reason() }
 }
 
 #[test]
@@ -71,7 +75,7 @@ fn several_tokens_work_at_once_up_to_ten() {
     }
     assert!((0..10).all(|number| history.works(&digest(0x100 + number)).is_some()));
     let history = history.when(session(1), another(0x200)).refused(Refusal::LimitReached { limit: 10 });
-    let revoked = TokenRevoked { id: token(0x103), reason: None };
+    let revoked = TokenRevoked { id: token(0x103), reason: reason() };
     let history = history.when(session(1), end(0x103)).then([Event::TokenRevoked(revoked)]);
     let history = history.when(session(1), end(0x103)).already_so(Answer::Done);
     let history = history.and(session(1), another(0x200));
@@ -100,7 +104,7 @@ fn a_change_names_only_what_changes() {
 #[test]
 fn a_removed_gateway_takes_its_tokens_along_and_does_not_come_back() {
     let history = registered().and(session(1), another(0x101));
-    let event = Event::GatewayRemoved(GatewayRemoved { id: gateway(2) });
+    let event = Event::GatewayRemoved(GatewayRemoved { id: gateway(2), reason: reason() });
     let history = history.when(session(1), remove()).then([event]);
     assert_eq!((history.works(&digest(0x100)), history.works(&digest(0x101))), (None, None));
     assert!(history.works(&digest(0xFFFF)).is_some());

@@ -88,8 +88,12 @@ fn everything() -> History {
                 token: gateway_token(0x100),
             }),
         )
+        .and(
+            session(1),
+            Action::RevokeGatewayToken { gateway: gateway(1), id: token(0x100), reason: reason() },
+        )
         .and(session(1), Action::RevokeAll { reason: reason(), sessions: false })
-        .and(session(1), Action::RemoveGateway { id: gateway(1) })
+        .and(session(1), Action::RemoveGateway { id: gateway(1), reason: reason() })
         .and(
             operator(),
             Action::SetPassword(SetPassword { user: user(1), hash: SecretText("new".into()), checked: None }),

@@ -66,7 +66,14 @@ async fn a_gateway_lives_and_is_removed() {
 
     // Removed: refused at once, whoever asks, with every credential; and gone.
     let (_, second) = service.call(Method::POST, &format!("{path}/tokens"), &owner, None).await;
-    assert_eq!(service.call(Method::DELETE, &path, &owner, None).await.0, StatusCode::NO_CONTENT);
+    let free_text = Some(json!({ "reason": "free text" }));
+    let (status, problem) = service.call(Method::DELETE, &path, &owner, free_text).await;
+    assert_eq!((status, text(&problem, "field")), (StatusCode::UNPROCESSABLE_ENTITY, "reason"));
+    let removed = service.call(Method::DELETE, &path, &owner, Some(json!({ "reason": "retired" }))).await;
+    assert_eq!(
+        (removed.0, reason(&service, "gateway.removed").await),
+        (StatusCode::NO_CONTENT, json!("retired"))
+    );
     for secret in [secret, text(&second, "plaintext")] {
         let (status, answer) = introspect(&service, client_id, secret).await;
         assert_eq!((status, &answer["error"]), (StatusCode::UNAUTHORIZED, &json!("invalid_client")));
@@ -86,6 +93,13 @@ async fn a_gateway_lives_and_is_removed() {
     service.stop().await;
 }
 
+/// The reason in the only event of a type.
+async fn reason(service: &Service, name: &str) -> Value {
+    let sql = "SELECT record FROM events WHERE type = $1";
+    let record: String = sqlx::query_scalar(sql).bind(name).fetch_one(&service.database.pool).await.unwrap();
+    serde_json::from_str::<Value>(&record).unwrap()["body"]["reason"].clone()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_is_rotated_between_two_tokens() {
     let service = Service::start().await;
@@ -103,7 +117,9 @@ async fn a_gateway_is_rotated_between_two_tokens() {
     let (_, tokens) = service.call(Method::GET, &path, &owner, None).await;
     assert_eq!(tokens["items"][0]["id"], second["id"]);
     let old = format!("{path}/{}", text(&tokens["items"][1], "id"));
-    assert_eq!(service.call(Method::DELETE, &old, &owner, None).await.0, StatusCode::NO_CONTENT);
+    let leaked = Some(json!({ "reason": "key_leaked" }));
+    assert_eq!(service.call(Method::DELETE, &old, &owner, leaked).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(reason(&service, "token.revoked").await, json!("key_leaked"));
     assert_eq!(introspect(&service, id, &first).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(introspect(&service, id, plaintext).await.1["active"], true);
     assert_eq!(service.call(Method::DELETE, &old, &owner, None).await.0, StatusCode::NO_CONTENT);

@@ -4,6 +4,7 @@ use super::conditions::{idempotency, if_match};
 use super::fields::{InstantText, nullable};
 use super::gateways::{GatewayRecord, as_it_is, gateway_id, own, tag};
 use super::record::{Record, value};
+use super::token_changes::WithReason;
 use super::tokens::shown;
 use crate::app::App;
 use crate::event_log::batch::Outcome;
@@ -217,7 +218,7 @@ pub async fn change(
 
 /// Removes a gateway. Its credentials are refused from then on. Again is fine.
 ///
-/// Tokens that were introspected through it go on working.
+/// Tokens that were introspected through it go on working. The reason stays in the log.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
@@ -228,15 +229,19 @@ pub async fn change(
     operation_id = "remove_gateway",
     security(("bearer" = ["write"]), ("session" = ["write"])),
     params(GatewayPath),
+    request_body(content = Option<WithReason>),
     responses((status = 204, description = "It is removed.")),
+    extensions(("x-refuses" = json!(["invalid"]))),
 )]
 pub async fn remove(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    body: Json<WithReason>,
 ) -> Result<Response, Problem> {
     caller.may(Permission::ManageGateways)?;
-    app.writer.write(caller.command(Action::RemoveGateway { id: gateway_id(&id)? }), None).await?;
+    let action = Action::RemoveGateway { id: gateway_id(&id)?, reason: body.value.checked()? };
+    app.writer.write(caller.command(action), None).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -5,6 +5,7 @@ use super::fields::{InstantText, token_id};
 use super::gateway_changes::new_token;
 use super::gateways::{gateway_id, own, page_of};
 use super::record::{Record, tag};
+use super::token_changes::WithReason;
 use super::tokens::shown;
 use crate::app::App;
 use crate::event_log::batch::Outcome;
@@ -151,7 +152,7 @@ pub async fn issue(
 
 /// Revokes one of a gateway's tokens. Again is fine.
 ///
-/// From the answer on, the gateway is refused with it.
+/// From the answer on, the gateway is refused with it. The reason stays in the log.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
@@ -162,15 +163,19 @@ pub async fn issue(
     operation_id = "revoke_gateway_token",
     security(("bearer" = ["write"]), ("session" = ["write"])),
     params(GatewayTokenPath),
+    request_body(content = Option<WithReason>),
     responses((status = 204, description = "It is revoked.")),
+    extensions(("x-refuses" = json!(["invalid"]))),
 )]
 pub async fn revoke(
     State(app): State<App>,
     caller: Caller,
     Path((gateway, id)): Path<(String, String)>,
+    body: Json<WithReason>,
 ) -> Result<Response, Problem> {
     caller.may(Permission::ManageGateways)?;
-    let action = Action::RevokeGatewayToken { gateway: gateway_id(&gateway)?, id: token_id(&id)? };
+    let (gateway, id, reason) = (gateway_id(&gateway)?, token_id(&id)?, body.value.checked()?);
+    let action = Action::RevokeGatewayToken { gateway, id, reason };
     app.writer.write(caller.command(action), None).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -16,6 +16,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use counterfoil_domain::command::Action;
 use counterfoil_domain::ids::TokenId;
+use counterfoil_domain::token::Reason;
 use counterfoil_domain::token::change::ChangeToken;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -97,6 +98,16 @@ pub struct WithReason {
     reason: Option<String>,
 }
 
+impl WithReason {
+    /// The reason, if it is a code.
+    ///
+    /// # Errors
+    /// 422.
+    pub(super) fn checked(self) -> Result<Option<Reason>, Problem> {
+        checked_reason(self.reason)
+    }
+}
+
 /// Ends a token for good. Again is fine.
 ///
 /// From the answer on it is refused at every door. A token may end itself whatever its scopes. The reason stays in the log.
@@ -124,7 +135,7 @@ pub async fn revoke(
     Path(id): Path<String>,
     body: Json<WithReason>,
 ) -> Result<Response, Problem> {
-    let action = Action::Revoke { id: token_id(&id)?, reason: checked_reason(body.value.reason)? };
+    let action = Action::Revoke { id: token_id(&id)?, reason: body.value.checked()? };
     app.writer.write(caller.command(action), None).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -155,7 +166,7 @@ pub async fn disable(
     body: Json<WithReason>,
 ) -> Result<Response, Problem> {
     let id = token_id(&id)?;
-    let action = Action::Disable { id, reason: checked_reason(body.value.reason)? };
+    let action = Action::Disable { id, reason: body.value.checked()? };
     app.writer.write(caller.command(action), None).await?;
     as_it_is(&app, &caller, id).await
 }
