@@ -35,6 +35,8 @@ enum Subcommands {
     Init(cli::init::Arguments),
     /// Fold the whole log anew and compare everything with it; exit code 1 if anything differs.
     Verify(cli::verify::Arguments),
+    /// Write every derived table anew, as the log says, while nobody serves.
+    Rebuild(cli::rebuild::Arguments),
     /// Print which tokens were live at a moment, by the log alone.
     Replay(cli::replay::Arguments),
     /// Look at everything that the service stands on; exit code 1 if something is wrong.
@@ -77,6 +79,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             Subcommands::Serve(arguments) => cli::serve::run(&config, &arguments).await,
             Subcommands::Init(arguments) => cli::init::run(&config, &arguments).await,
             Subcommands::Verify(arguments) => cli::verify::run(&config, &arguments).await,
+            Subcommands::Rebuild(arguments) => cli::rebuild::run(&config, &arguments).await,
             Subcommands::Replay(arguments) => cli::replay::run(&config, &arguments).await,
             Subcommands::Doctor(arguments) => cli::doctor::run(&config, &arguments).await,
             Subcommands::Password(arguments) => cli::password::run(&config, &arguments).await,

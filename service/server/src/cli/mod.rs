@@ -6,6 +6,7 @@ pub(crate) mod migrate;
 pub(crate) mod openapi;
 pub(crate) mod password;
 mod progress;
+pub(crate) mod rebuild;
 pub(crate) mod replay;
 pub(crate) mod serve;
 mod tour;

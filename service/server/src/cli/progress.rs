@@ -1,7 +1,7 @@
 //! Long runs show that they go on, and say at the end how quick they were.
 
 use super::say;
-use counterfoil::event_log::verify::{Progress, VerifyError};
+use counterfoil::event_log::verify::Progress;
 use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
@@ -34,10 +34,10 @@ impl fmt::Display for Measured {
 const EVERY: Duration = Duration::from_secs(2);
 
 /// Runs something long, and says on standard error now and then how far it is.
-pub(crate) async fn shown<T, F: Future<Output = Result<T, VerifyError>>>(
+pub(crate) async fn shown<T, E, F: Future<Output = Result<T, E>>>(
     done: &str,
     work: impl FnOnce(Arc<Progress>) -> F,
-) -> Result<(T, Measured), VerifyError> {
+) -> Result<(T, Measured), E> {
     let progress = Arc::new(Progress::default());
     let start = Instant::now();
     let mut work = std::pin::pin!(work(progress.clone()));
@@ -59,6 +59,6 @@ fn so_far(done: &str, progress: &Progress) -> String {
     match (all, rows) {
         (0, _) => format!("{done} {events} events"),
         (_, 0) => format!("{done} {events} of {all} events"),
-        _ => format!("{done} {events} of {all} events, compared {rows} rows"),
+        _ => format!("{done} {events} of {all} events, and {rows} rows"),
     }
 }

@@ -19,6 +19,7 @@ pub mod feed;
 mod node;
 mod queue;
 pub mod read;
+pub mod rebuild;
 pub mod replay;
 pub mod session;
 pub mod steps;

@@ -2,6 +2,7 @@
 
 mod beside;
 mod corruptions;
+mod rebuilds;
 mod replays;
 
 use crate::support::{Service, everything};

@@ -21,7 +21,7 @@ pub(super) async fn claims(patient: &mut Patient) -> Result<Vec<Check>, sqlx::Er
         let count: i64 = sqlx::query_scalar(sql).fetch_one(&mut *snapshot).await?;
         if count > 0 {
             let found = format!("{count} {what}");
-            let mend = "counterfoil verify names each; the tables are brought back from a backup";
+            let mend = "counterfoil verify names each; stop the service, then counterfoil rebuild writes the tables anew from the log";
             checks.push(Check::wrong(NAME, found, mend));
         }
     }
@@ -132,7 +132,7 @@ pub(super) async fn against_head(patient: &mut Patient, ports: &Ports) -> Result
     Ok(vec![Check::wrong(
         NAME,
         found,
-        "counterfoil verify; then start the service again: it loads the index anew",
+        "counterfoil verify; stop the service, then counterfoil rebuild if the tables differ from the log, and start it again: it loads the index anew",
     )])
 }
 
