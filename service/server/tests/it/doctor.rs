@@ -70,7 +70,7 @@ async fn rotate_and_use(program: &Program) {
     };
     let rotated = about(Method::POST, "/v1/token/rotate", &old).json(&json!({})).send().await.unwrap();
     let rotated: Value = rotated.error_for_status().unwrap().json().await.unwrap();
-    let (new, until) = (rotated["plaintext"].as_str().unwrap(), Instant::now() + Duration::from_secs(20));
+    let (new, until) = (rotated["plaintext"].as_str().unwrap(), Instant::now() + PATIENCE);
     while about(Method::GET, "/v1/token", &old).send().await.unwrap().status() != StatusCode::UNAUTHORIZED {
         about(Method::GET, "/v1/token", new).send().await.unwrap().error_for_status().unwrap();
         assert!(Instant::now() < until, "the old plaintext does not end");
