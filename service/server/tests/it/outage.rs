@@ -2,6 +2,7 @@
 
 mod doubts;
 mod log_lines;
+mod starved;
 mod stopped;
 
 use crate::support::Service;

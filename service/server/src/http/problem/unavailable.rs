@@ -149,6 +149,11 @@ impl Problem {
         Self::unavailable(("database-error", "The database could not answer", detail, 5))
     }
 
+    /// The same of a read after a write: what could not be read may be done all the same.
+    pub(in crate::http) fn after_a_write(self) -> Self {
+        if self.status == StatusCode::SERVICE_UNAVAILABLE { NotNow::Unknown.into() } else { self }
+    }
+
     /// 503: only what narrows can be done now.
     pub(super) fn clocks_disagree() -> Self {
         let detail = "The clocks of the service, of its database and of the log disagree, or one has jumped. Until they \

@@ -2,7 +2,7 @@
 
 use super::conditions::{idempotency, if_match};
 use super::fields::{InstantText, nullable};
-use super::gateways::{GatewayRecord, as_it_is, gateway_id, own, tag};
+use super::gateways::{GatewayRecord, gateway_id, own, shown_as, tag};
 use super::record::{Record, value};
 use super::token_changes::WithReason;
 use super::tokens::shown;
@@ -117,12 +117,12 @@ pub async fn register(
     let (gateway, name, token) = match (reply.outcome, reply.gateway, reply.token) {
         (Outcome::Happened, Some(gateway), Some(token)) => (gateway, name, Some(Listed::new(token, None))),
         _ => {
-            let (gateway, name) = own(&app, &caller, id).await?;
+            let (gateway, name) = own(&app, &caller, id).await.map_err(Problem::after_a_write)?;
             let token = match token_id {
-                Some(token) => gateways::token(&app.pool, id, token).await?,
-                None => None,
+                Some(token) => gateways::token(&app.pool, id, token).await,
+                None => Ok(None),
             };
-            (gateway, name, token)
+            (gateway, name, token.map_err(|error| Problem::from(error).after_a_write())?)
         }
     };
     let mut record = GatewayRecord::new(&gateway, name);
@@ -205,15 +205,24 @@ pub async fn change(
     caller.may(Permission::ManageGateways)?;
     let id = gateway_id(&id)?;
     let Change { name, kinds, environment_id } = body.value;
+    let name = name.map(checked_name).transpose()?.map(|name| value(&app, name));
     let action = Action::ChangeGateway(ChangeGateway {
         id,
         if_match: if_match(&headers),
-        name: name.map(checked_name).transpose()?.map(|name| value(&app, name)),
+        name: name.clone(),
         kinds: kinds.map(checked_kinds).transpose()?,
         environment: environment_id,
     });
-    app.writer.write(caller.command(action), None).await?;
-    as_it_is(&app, &caller, id).await
+    let seen = own(&app, &caller, id).await?;
+    let reply = app.writer.write(caller.command(action), None).await?;
+    let gateway = reply.gateway.ok_or_else(Problem::internal)?;
+    let name = match name.filter(|name| name.id == gateway.name.id) {
+        Some(name) => name.text,
+        None if seen.0.name.id == gateway.name.id => seen.1,
+        // Somebody else gave it another name meanwhile.
+        None => own(&app, &caller, id).await.map_err(Problem::after_a_write)?.1,
+    };
+    Ok(shown_as(&gateway, name))
 }
 
 /// Removes a gateway. Its credentials are refused from then on. Again is fine.

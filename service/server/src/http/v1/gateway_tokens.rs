@@ -133,7 +133,10 @@ pub async fn issue(
     let Answer::Gateway(_, Some(id)) = reply.answer else { return Err(Problem::internal()) };
     let listed = match reply.token {
         Some(token) if reply.outcome == Outcome::Happened => Listed::new(token, None),
-        _ => gateways::token(&app.pool, gateway, id).await?.ok_or_else(Problem::not_found)?,
+        _ => {
+            let read = gateways::token(&app.pool, gateway, id).await;
+            read.map_err(|error| Problem::from(error).after_a_write())?.ok_or_else(Problem::not_found)?
+        }
     };
     let tag = tag(&listed.token);
     let mut record = Record::new(listed, app.clock.now());

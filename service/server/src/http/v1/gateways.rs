@@ -160,12 +160,11 @@ pub async fn get(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     caller.may(Permission::ReadGateways)?;
-    as_it_is(&app, &caller, gateway_id(&id)?).await
+    let (gateway, name) = own(&app, &caller, gateway_id(&id)?).await?;
+    Ok(shown_as(&gateway, name))
 }
 
-/// The answer to a change: the gateway as it is now.
-pub(super) async fn as_it_is(app: &App, caller: &Caller, id: GatewayId) -> Result<Response, Problem> {
-    let (gateway, name) = own(app, caller, id).await?;
-    let tag = tag(&gateway);
-    Ok(shown(StatusCode::OK, &GatewayRecord::new(&gateway, name), &tag))
+/// The answer: a gateway as it is.
+pub(super) fn shown_as(gateway: &Gateway, name: String) -> Response {
+    shown(StatusCode::OK, &GatewayRecord::new(gateway, name), &tag(gateway))
 }

@@ -5,12 +5,12 @@ use super::super::document::names::TokenKind;
 use super::super::problem::Problem;
 use crate::app::App;
 use crate::read_model::lists::{self, Listed, Used};
-use counterfoil_domain::ids::{TokenId, UserId};
+use counterfoil_domain::ids::{TokenId, UserId, ValueId};
 use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::{State, Token};
+use counterfoil_domain::value::Value;
 use serde::Serialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 /// A token as `/v1` shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -156,12 +156,33 @@ pub async fn own(app: &App, user: UserId, id: TokenId) -> Result<Listed, Problem
     lists::one(&app.pool, user, id).await?.ok_or_else(Problem::not_found)
 }
 
+/// The answer's token after a write: as the writer left it, with what was read beside it before. Nothing is read any
+/// more, for what was committed is answered whatever becomes of the database now. Only where somebody else gave the
+/// token another note meanwhile is that looked up.
+///
+/// # Errors
+/// 503 if it cannot be: then it is not said that nothing was done.
+pub async fn written(
+    app: &App,
+    seen: Listed,
+    token: Option<Token>,
+    note: Option<Value>,
+) -> Result<Listed, Problem> {
+    let token = token.ok_or_else(Problem::internal)?;
+    let stored = token.note.map(|note| note.id);
+    let note = match note.filter(|note| Some(note.id) == stored) {
+        Some(note) => Some(note.text),
+        None if stored == seen.token.note.map(|note| note.id) => seen.note,
+        None if stored.is_none() => None,
+        None => {
+            let user = token.user().ok_or_else(Problem::internal)?;
+            return own(app, user, token.id).await.map_err(Problem::after_a_write);
+        }
+    };
+    Ok(Listed { token, note, ..seen })
+}
+
 /// A value's id and salt are random; its text is the caller's.
-pub fn value(app: &App, text: String) -> counterfoil_domain::value::Value {
-    let id: Uuid = app.clock.uuid();
-    counterfoil_domain::value::Value {
-        id: counterfoil_domain::ids::ValueId(id),
-        salt: crate::clock::random(),
-        text,
-    }
+pub fn value(app: &App, text: String) -> Value {
+    Value { id: ValueId(app.clock.uuid()), salt: crate::clock::random(), text }
 }

@@ -178,6 +178,13 @@ async fn open(
         expires_at,
         password_set: user.password_set,
     });
+    // Read before anything is done: what was committed is answered, whatever becomes of the database then.
+    let document = SignedIn {
+        user: UserRecord { id: user.id, email: people::address(&app.pool, user).await? },
+        organization_id: organization,
+        organizations: memberships(app, user, Seq::MAX).await?,
+        expires_at,
+    };
     let actor = Actor::Session { session_id: id, user_id: user.id };
     let opened = app.writer.write(Command { actor, request_id, organization, action }, None).await;
     // The password was changed meanwhile: this one fits no more.
@@ -188,12 +195,6 @@ async fn open(
     opened?;
     app.failures.succeeded(door.address, &door.key, app.clock.boottime());
     app.sessions.add(secret.digest(), expires_at, app.clock.now());
-    let document = SignedIn {
-        user: UserRecord { id: user.id, email: people::address(&app.pool, user).await? },
-        organization_id: organization,
-        organizations: memberships(app, user, Seq::MAX).await?,
-        expires_at,
-    };
     let mut response = shown(StatusCode::CREATED, &document, "");
     let cookie = session_cookie(&app.issuer, secret).ok_or_else(Problem::internal)?;
     response.headers_mut().insert(header::SET_COOKIE, cookie);

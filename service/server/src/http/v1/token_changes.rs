@@ -4,7 +4,7 @@ use super::conditions::if_match;
 use super::fields::{
     InstantText, checked_note, checked_reason, checked_scopes, nullable, nullable_instant, present, token_id,
 };
-use super::record::{Record, own, tag, value};
+use super::record::{Record, own, tag, value, written};
 use super::tokens::shown;
 use crate::app::App;
 use crate::http::body::Json;
@@ -12,12 +12,14 @@ use crate::http::caller::{AnyCaller, Caller};
 use crate::http::document::names::Scope;
 use crate::http::document::params::{Conditional, TokenPath};
 use crate::http::problem::Problem;
+use crate::read_model::lists::Listed;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use counterfoil_domain::command::Action;
 use counterfoil_domain::ids::TokenId;
 use counterfoil_domain::token::Reason;
 use counterfoil_domain::token::change::ChangeToken;
+use counterfoil_domain::value::Value;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -70,21 +72,33 @@ pub async fn change(
     let id = token_id(&id)?;
     let Change { note, scopes, expires_at } = body.value;
     let note = note.map(|inner| inner.map(checked_note).transpose()).transpose()?;
+    let note = note.map(|inner| inner.map(|text| value(&app, text)));
     let action = Action::ChangeToken(ChangeToken {
         id,
         if_match: if_match(&headers),
-        note: note.map(|inner| inner.map(|text| value(&app, text))),
+        note: note.clone(),
         scopes: scopes.map(checked_scopes).transpose()?,
         expires_at: nullable_instant(expires_at)?,
     });
-    app.writer.write(caller.command(action), None).await?;
-    as_it_is(&app, &caller, id).await
+    changed(&app, &caller, id, action, note.flatten()).await
 }
 
-async fn as_it_is(app: &App, caller: &Caller, id: TokenId) -> Result<Response, Problem> {
-    let listed = own(app, caller.user, id).await?;
+/// Changes a token of the caller's, and answers as it is then.
+async fn changed(
+    app: &App,
+    caller: &Caller,
+    id: TokenId,
+    action: Action,
+    note: Option<Value>,
+) -> Result<Response, Problem> {
+    let seen = own(app, caller.user, id).await?;
+    let reply = app.writer.write(caller.command(action), None).await?;
+    Ok(as_it_is(app, written(app, seen, reply.token, note).await?))
+}
+
+fn as_it_is(app: &App, listed: Listed) -> Response {
     let tag = tag(&listed.token);
-    Ok(shown(StatusCode::OK, &Record::new(listed, app.clock.now()), &tag))
+    shown(StatusCode::OK, &Record::new(listed, app.clock.now()), &tag)
 }
 
 /// A reason, or none.
@@ -167,8 +181,7 @@ pub async fn disable(
 ) -> Result<Response, Problem> {
     let id = token_id(&id)?;
     let action = Action::Disable { id, reason: body.value.checked()? };
-    app.writer.write(caller.command(action), None).await?;
-    as_it_is(&app, &caller, id).await
+    changed(&app, &caller, id, action, None).await
 }
 
 /// A body without fields.
@@ -203,8 +216,7 @@ pub async fn enable(
     _: Json<Nothing>,
 ) -> Result<Response, Problem> {
     let id = token_id(&id)?;
-    app.writer.write(caller.command(Action::Enable { id }), None).await?;
-    as_it_is(&app, &caller, id).await
+    changed(&app, &caller, id, Action::Enable { id }, None).await
 }
 
 /// The presented token about itself.
@@ -223,5 +235,5 @@ pub async fn enable(
     extensions(("x-refuses" = json!(["token-needed"]))),
 )]
 pub async fn itself(State(app): State<App>, AnyCaller(caller): AnyCaller) -> Result<Response, Problem> {
-    as_it_is(&app, &caller, caller.token()?).await
+    Ok(as_it_is(&app, own(&app, caller.user, caller.token()?).await?))
 }

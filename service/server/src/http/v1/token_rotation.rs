@@ -2,7 +2,7 @@
 
 use super::conditions::{idempotency, if_match};
 use super::fields::{InstantText, nullable, nullable_instant, token_id};
-use super::record::{Record, own, tag};
+use super::record::{Record, own, tag, written};
 use super::tokens::{not_repeated, shown};
 use crate::app::App;
 use crate::event_log::batch::Outcome;
@@ -11,7 +11,6 @@ use crate::http::caller::Caller;
 use crate::http::document::names::Overlap as OverlapName;
 use crate::http::document::params::{Conditional, Idempotent, TokenPath};
 use crate::http::problem::Problem;
-use crate::read_model::lists::Listed;
 use axum::extract::{OriginalUri, Path, State};
 use axum::response::Response;
 use counterfoil_domain::command::Action;
@@ -166,12 +165,11 @@ async fn rotated(
     });
     let reply = app.writer.write(caller.command(action), key).await?;
     if reply.outcome == Outcome::Repeated {
-        return Ok(not_repeated(app, own(app, caller.user, id).await?));
+        return Ok(not_repeated(app, own(app, caller.user, id).await.map_err(Problem::after_a_write)?));
     }
-    // Nothing is read any more: what was committed is answered, whatever becomes of the database now.
-    let token = reply.token.ok_or_else(Problem::internal)?;
-    let tag = tag(&token);
-    let mut record = Record::new(Listed { token, ..seen }, app.clock.now());
+    let listed = written(app, seen, reply.token, None).await?;
+    let tag = tag(&listed.token);
+    let mut record = Record::new(listed, app.clock.now());
     record.plaintext = Some(plaintext.into_shown());
     Ok(shown(StatusCode::OK, &record, &tag))
 }

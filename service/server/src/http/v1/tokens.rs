@@ -101,7 +101,7 @@ pub async fn issue(
     });
     let reply = app.writer.write(caller.command(action), key).await?;
     if let (Outcome::Repeated, Answer::Token(id)) = (reply.outcome, reply.answer) {
-        return Ok(not_repeated(&app, own(&app, caller.user, id).await?));
+        return Ok(not_repeated(&app, own(&app, caller.user, id).await.map_err(Problem::after_a_write)?));
     }
     let token = reply.token.ok_or_else(Problem::internal)?;
     let (id, tag) = (token.id, tag(&token));
