@@ -31,6 +31,14 @@ fn post(door: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// The same with a body that does not say beforehand how long it is.
+fn chunked(door: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let chunk = [format!("{:x}\r\n", body.len()).as_bytes(), body, b"\r\n"].concat();
+    let head =
+        format!("POST /oauth2/{door} HTTP/1.1\r\nHost: x\r\n{headers}Transfer-Encoding: chunked\r\n\r\n");
+    [head.as_bytes(), if body.is_empty() { b"" } else { &chunk }, b"0\r\n\r\n"].concat()
+}
+
 /// What a test needs of a service: the gateway's pair, and a live token.
 struct Doors {
     service: Service,
@@ -54,9 +62,11 @@ impl Doors {
         basic(format!("{}:{}", self.id, self.secret))
     }
 
-    /// Posts over HTTP/1.1, and then over HTTP/2, which is answered alike.
+    /// Posts over HTTP/1.1, then in chunks, which is no plain request, and then over HTTP/2: they are answered alike.
     async fn post(&self, door: &str, headers: &str, body: impl AsRef<[u8]>) -> Answer {
         let answer = exchange(self.service.base(), post(door, headers, &body)).await;
+        let routed = exchange(self.service.base(), chunked(door, headers, body.as_ref())).await;
+        assert_eq!(alike(&routed), alike(&answer), "{door} {headers:?}");
         let again = self.http2.ask("POST", &format!("/oauth2/{door}"), headers, body).await;
         assert_eq!(alike(&again), alike(&answer), "{door} {headers:?}");
         answer
