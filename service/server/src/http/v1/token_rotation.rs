@@ -19,7 +19,7 @@ use counterfoil_domain::token::Kind;
 use counterfoil_domain::token::rotate::{Overlap, Rotate};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 /// How to rotate.
@@ -37,35 +37,42 @@ pub struct RotateBody {
     overlap: Option<OverlapBody>,
 }
 
-/// `"until_used"`, or seconds. What is neither gets a refusal that names the field.
+/// `"until_used"`, or seconds, as it was written: a JSON number has as many digits as it likes, and a type of Rust
+/// would not hold them all. What is neither gets a refusal that names the field.
 #[derive(Deserialize)]
-#[serde(untagged)]
-pub enum OverlapBody {
-    /// Seconds. A JSON number of 3600.0 is the integer 3600.
-    Seconds(serde_json::Number),
-    /// `until_used`.
-    Word(String),
-    /// A list or worse.
-    Other(IgnoredAny),
-}
+#[serde(transparent)]
+pub struct OverlapBody(Box<RawValue>);
 
 impl OverlapBody {
-    /// A number that is too large is an integer all the same, however many digits it has.
+    /// A number that is too large is an integer all the same. One of 3600.0 is the integer 3600.
     fn checked(self) -> Result<Overlap, Problem> {
         const MEANT: &str = "It is \"until_used\", or 0 to 2592000 seconds.";
-        let seconds = match self {
-            Self::Word(word) if word == "until_used" => return Ok(Overlap::UntilUsed),
-            Self::Word(_) => return Err(Problem::invalid("overlap", MEANT)),
-            Self::Seconds(number) => number.as_f64().filter(|number| number.fract() == 0.0),
-            Self::Other(_) => None,
-        };
-        let seconds = seconds.ok_or_else(|| Problem::malformed("overlap", MEANT))?;
+        let text = self.0.get();
+        if text.starts_with('"') {
+            let word: String = serde_json::from_str(text).unwrap_or_default();
+            let known = word == "until_used";
+            return if known { Ok(Overlap::UntilUsed) } else { Err(Problem::invalid("overlap", MEANT)) };
+        }
+        let seconds: Option<f64> = text
+            .parse()
+            .ok()
+            .filter(|_| text.starts_with(|first: char| first == '-' || first.is_ascii_digit()));
+        let whole = seconds.filter(|seconds| seconds.fract() == 0.0 || seconds.is_infinite());
+        // What is too small for its digits is no zero.
+        let whole = whole.filter(|seconds| *seconds != 0.0 || is_zero(text));
+        let seconds = whole.ok_or_else(|| Problem::malformed("overlap", MEANT))?;
         if (0.0..=f64::from(u32::MAX)).contains(&seconds) {
             Ok(Overlap::Seconds(seconds as u32))
         } else {
             Err(Problem::invalid("overlap", MEANT))
         }
     }
+}
+
+/// Whether no digit of a number, before its exponent, is another than zero.
+fn is_zero(number: &str) -> bool {
+    let digits = number.split(['e', 'E']).next().unwrap_or_default();
+    !digits.bytes().any(|byte| matches!(byte, b'1'..=b'9'))
 }
 
 /// Gives one of the caller's tokens another plaintext.

@@ -109,6 +109,26 @@ async fn an_overlap_is_a_time_or_until_used() {
             assert!(matches!(text(&answer, "field"), "overlap" | "body"), "{answer}");
         }
     }
+    // A number has as many digits as it likes.
+    let digits = "9".repeat(400);
+    for (overlap, status) in [
+        ("1e400", 422),
+        ("-1e400", 422),
+        (digits.as_str(), 422),
+        ("9999999999999999999999.0", 422),
+        ("1e-400", 400),
+        ("0.5", 400),
+        ("0e400", 200),
+        ("36e2", 200),
+        (" 3600.0 ", 200),
+    ] {
+        let asked = reqwest::Client::new().post(format!("{}{path}", service.base())).bearer_auth(&owner);
+        let asked = asked.header("content-type", "application/json");
+        let response = asked.body(format!("{{\"overlap\":{overlap}}}")).send().await.unwrap();
+        let (answered, answer) = (response.status(), response.json::<Value>().await.unwrap());
+        assert_eq!(answered.as_u16(), status, "{overlap}: {answer}");
+        assert!(status == 200 || answer["field"] == "overlap", "{overlap}: {answer}");
+    }
     // A later expiry is not stronger, so a rotation may set one.
     let (_, sooner) = service
         .call(Method::POST, &path, &owner, Some(json!({ "expires_at": "2031-01-01T00:00:00Z" })))
