@@ -27,6 +27,8 @@ pub struct Progress {
     phase: AtomicU8,
     /// Whether the body of a request may still be coming.
     body_comes: AtomicBool,
+    /// Whether the request had a body.
+    had_body: AtomicBool,
     /// Whether what was not written of the answer is not to be written any more.
     cut: AtomicBool,
     /// Who writes, while its client takes nothing.
@@ -37,6 +39,7 @@ impl Progress {
     /// A request has come; `body` says whether more of it will.
     pub fn request(&self, body: bool) {
         self.body_comes.store(body, Ordering::Relaxed);
+        self.had_body.store(body, Ordering::Relaxed);
         self.goes_on(Phase::Request);
     }
 
@@ -76,6 +79,11 @@ impl Progress {
     /// Whether there may be more to read.
     pub(super) fn body_comes(&self) -> bool {
         self.body_comes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last request had a body.
+    pub(super) fn had_body(&self) -> bool {
+        self.had_body.load(Ordering::Relaxed)
     }
 
     /// Where the connection is.

@@ -43,11 +43,31 @@ pub struct Wire {
     /// What was read to tell the protocol, and is read again.
     again: Vec<u8>,
     frames: Frames,
+    /// The last bytes that came.
+    last: Last,
     reading: Deadline,
     writing: Deadline,
     /// Our own answer in place of hyper's, and how much of it was sent.
     refusal: Option<(Vec<u8>, usize)>,
     closing: Closing,
+}
+
+/// The last bytes that came, however few came at a time.
+#[derive(Default)]
+struct Last([u8; 4]);
+
+impl Last {
+    fn came(&mut self, new: &[u8]) {
+        match new.last_chunk() {
+            Some(last) => self.0 = *last,
+            None => new.iter().for_each(|byte| self.0 = [self.0[1], self.0[2], self.0[3], *byte]),
+        }
+    }
+
+    /// Whether they end a head, as RFC 9112 section 2.2 lets lines end.
+    fn is_blank_line(&self) -> bool {
+        self.0 == *b"\r\n\r\n" || self.0.ends_with(b"\n\n") || self.0.ends_with(b"\n\r\n")
+    }
 }
 
 enum Closing {
@@ -75,6 +95,7 @@ impl Wire {
             times,
             again: Vec::new(),
             frames: Frames::default(),
+            last: Last::default(),
             reading: Deadline::default(),
             writing: Deadline::default(),
             refusal: None,
@@ -119,8 +140,9 @@ impl Wire {
             Phase::Idle => self.times.idle,
             Phase::Answered => {
                 self.reading.at = None;
-                self.progress.goes_on(Phase::Idle);
-                self.times.idle
+                let half = self.is_within_a_head();
+                self.progress.goes_on(if half { Phase::Head } else { Phase::Idle });
+                if half { self.times.head } else { self.times.idle }
             }
             Phase::Streams if self.frames.is_within() => self.times.head,
             Phase::Streams => return Poll::Pending,
@@ -136,10 +158,17 @@ impl Wire {
             return self.wait(cx);
         }
         let new = &buffer.filled()[before..];
+        self.last.came(new);
         if !new.is_empty() && !self.comes_in_time(new) {
             return Poll::Ready(Err(self.timed_out()));
         }
         read
+    }
+
+    /// Whether the next head has begun behind a request that was answered. A request without a body ends in a blank line,
+    /// so what ends otherwise goes on. Behind a body it is not seen.
+    fn is_within_a_head(&self) -> bool {
+        !self.progress.had_body() && !self.last.is_blank_line()
     }
 
     /// Notes what has come. A byte now and then prolongs nothing.

@@ -43,6 +43,46 @@ async fn a_head_is_waited_for_shortly_and_the_next_request_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn half_a_head_behind_a_request_is_waited_for_as_shortly() {
+    let shorter = |mut edge: Edge| {
+        (edge.bounds.times.head, edge.bounds.times.idle) = (millis(500), millis(60_000));
+        edge
+    };
+    let service = Service::start_with(|_| {}, shorter).await;
+    for half in ["GET /livez HTTP/1.1\r\nX: ", "G", "GET /livez HTTP/1.1\r\nHost: x\r\n"] {
+        let mut pipelines = Raw::to(service.base()).await;
+        pipelines.send(format!("{GET}{GET}{half}")).await;
+        for _ in 0..2 {
+            assert_eq!(pipelines.answer().await.status, 200);
+        }
+        assert!(pipelines.ends_within(millis(20_000)).await, "{half:?}");
+    }
+    // What ends where a request ends is half of nothing, in however many pieces it comes.
+    let pieces = [GET.split_at(GET.len() - 1), GET.split_at(GET.len() - 2), GET.split_at(4), (GET, GET)];
+    let mut kept = Vec::new();
+    for (first, second) in pieces {
+        let mut raw = Raw::to(service.base()).await;
+        raw.send(first).await;
+        tokio::time::sleep(millis(50)).await;
+        raw.send(second).await;
+        assert_eq!(raw.answer().await.status, 200);
+        kept.push(raw);
+    }
+    assert_eq!(kept[3].answer().await.status, 200);
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\n\r\ntoken=x";
+    let mut raw = Raw::to(service.base()).await;
+    raw.send(format!("POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\n{form}")).await;
+    assert_eq!(raw.answer().await.status, 401);
+    kept.push(raw);
+    tokio::time::sleep(millis(1500)).await;
+    for raw in &mut kept {
+        raw.send(GET).await;
+        assert_eq!(raw.answer().await.status, 200);
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_too_large_is_refused_before_it_comes_and_the_client_sees_that() {
     let service = Service::start().await;
     let owner = &service.made.owner.token;
