@@ -68,6 +68,9 @@ fn by_token(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> 
         .user
         .filter(|_| found.kind == Kind::Personal && found.works)
         .ok_or_else(Problem::unauthenticated)?;
+    // It works: from here on it is this credential that asks, and not its address, even if it asks in vain.
+    Notes::actor(&parts.extensions, "token", found.token.0);
+    allowed(app, found.token.0)?;
     let organization = organization(parts)?.unwrap_or(found.home);
     let role = app.index.role(user, organization, found.since);
     // Elsewhere its user may have become a member a moment ago, and the organization may have been made.
@@ -80,7 +83,6 @@ fn by_token(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> 
         None if organization != found.home => return Err(Problem::not_found()),
         None => return Err(Problem::unauthenticated()),
     };
-    admit(parts, app, "token", found.token.0)?;
     Ok(Caller {
         actor: Actor::Token { token_id: found.token, generation: found.generation, user_id: user },
         user,
@@ -103,6 +105,7 @@ pub(super) fn in_doubt(app: &App) -> Problem {
 async fn by_session(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> {
     let digest = Digest::of(secret);
     let session = session(parts, app, secret, digest).await?;
+    Notes::actor(&parts.extensions, "session", session.id.0);
     if !app.is_fresh() {
         return Err(in_doubt(app));
     }
@@ -112,7 +115,6 @@ async fn by_session(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, P
         None if organization != session.home => return Err(Problem::not_found()),
         None => return Err(Refusal::Forbidden.into()),
     };
-    admit(parts, app, "session", session.id.0)?;
     Ok(Caller {
         actor: Actor::Session { session_id: session.id, user_id: session.user },
         user: session.user,
@@ -129,7 +131,8 @@ async fn by_session(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, P
 
 /// The session of a cookie's secret. Anybody can make cookies up, and only the database knows which are good: so what
 /// has not the form of a secret is refused without it, and what has not worked here before counts as a failure of its
-/// address before it is looked up. A session that has worked is looked up whatever its neighbours do.
+/// address before it is looked up. A session that has worked is looked up whatever its neighbours do, as often as its own
+/// allowance lets it.
 async fn session(
     parts: &Parts,
     app: &App,
@@ -139,8 +142,10 @@ async fn session(
     if !has_form(SESSION_PREFIX, secret) {
         return Err(Problem::unauthenticated());
     }
-    let known = app.sessions.has(&digest);
-    if !known {
+    let known = app.sessions.get(&digest);
+    if let Some(id) = known {
+        allowed(app, id.0)?;
+    } else {
         let address = parts.extensions.get::<ClientAddress>().ok_or_else(Problem::internal)?;
         app.rates.failure(*address).map_err(|wait| {
             app.metrics.rate_limited(Limited::Address);
@@ -150,13 +155,16 @@ async fn session(
     let now = app.clock.now();
     match sessions::find(&app.pool, &digest).await?.filter(|session| now < session.expires_at) {
         Some(session) => {
-            app.sessions.add(digest, session.expires_at, now);
+            app.sessions.add(digest, session.id, session.expires_at, now);
+            if known.is_none() {
+                allowed(app, session.id.0)?;
+            }
             Ok(session)
         }
         None => {
             app.sessions.forget(&digest);
             let refused = Problem::unauthenticated();
-            Err(if known { refused } else { refused.counted() })
+            Err(if known.is_some() { refused } else { refused.counted() })
         }
     }
 }
@@ -179,9 +187,8 @@ pub(super) async fn role_still(caller: &Caller, app: &App, scope: &str) -> Optio
     role.filter(|_| app.is_fresh())
 }
 
-/// Notes who asks, and takes the request from the credential's allowance.
-fn admit(parts: &Parts, app: &App, kind: &str, id: Uuid) -> Result<(), Problem> {
-    Notes::actor(&parts.extensions, kind, id);
+/// Takes a request from the credential's allowance.
+fn allowed(app: &App, id: Uuid) -> Result<(), Problem> {
     app.rates.credential(id).map_err(|wait| {
         app.metrics.rate_limited(Limited::Credential);
         Problem::too_many(wait)

@@ -41,33 +41,34 @@ pub async fn find(pool: &PgPool, digest: &Digest) -> Result<Option<Found>, LoadE
 }
 
 /// Sessions that have worked on this node: a request that presents one is no stranger's, so it need not be counted
-/// against its address before it is looked up. It says nothing about whether they still work.
+/// against its address before it is looked up, but against its own allowance. It says nothing about whether they still
+/// work.
 #[derive(Default)]
-pub struct Known(Mutex<HashMap<Digest, Timestamp>>);
+pub struct Known(Mutex<HashMap<Digest, (SessionId, Timestamp)>>);
 
 /// So many are kept. They are signed in to, so there are hardly ever more; then all begin anew.
 const MOST: usize = 100_000;
 
 impl Known {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Timestamp>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, (SessionId, Timestamp)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it has worked here.
-    pub fn has(&self, digest: &Digest) -> bool {
-        self.lock().contains_key(digest)
+    /// Which it is, if it has worked here.
+    pub fn get(&self, digest: &Digest) -> Option<SessionId> {
+        self.lock().get(digest).map(|(id, _)| *id)
     }
 
     /// It has worked, and may until `expires_at`.
-    pub fn add(&self, digest: Digest, expires_at: Timestamp, now: Timestamp) {
+    pub fn add(&self, digest: Digest, id: SessionId, expires_at: Timestamp, now: Timestamp) {
         let mut known = self.lock();
         if known.len() >= MOST && !known.contains_key(&digest) {
-            known.retain(|_, until| *until > now);
+            known.retain(|_, (_, until)| *until > now);
             if known.len() >= MOST {
                 known.clear();
             }
         }
-        known.insert(digest, expires_at);
+        known.insert(digest, (id, expires_at));
     }
 
     /// It works no more.
@@ -79,18 +80,21 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use uuid::Uuid;
 
     #[test]
     fn what_is_known_is_bounded() {
         let (known, at) = (Known::default(), Timestamp::from_micros);
         let digest = |n: u32| Digest::of(&n.to_be_bytes());
-        (0..MOST as u32).for_each(|n| known.add(digest(n), at(if n == 7 { 20 } else { 10 }), at(0)));
+        let id = SessionId(Uuid::nil());
+        (0..MOST as u32).for_each(|n| known.add(digest(n), id, at(if n == 7 { 20 } else { 10 }), at(0)));
         // Those that are over make room, and if none are, all do.
-        known.add(digest(1_000_000), at(20), at(10));
-        assert!(known.has(&digest(7)) && known.has(&digest(1_000_000)) && !known.has(&digest(8)));
-        (0..2 * MOST as u32).for_each(|n| known.add(digest(n), at(20), at(10)));
-        assert!(known.lock().len() <= MOST && known.has(&digest(2 * MOST as u32 - 1)));
+        known.add(digest(1_000_000), id, at(20), at(10));
+        let has = |n: u32| known.get(&digest(n)).is_some();
+        assert!(has(7) && has(1_000_000) && !has(8));
+        (0..2 * MOST as u32).for_each(|n| known.add(digest(n), id, at(20), at(10)));
+        assert!(known.lock().len() <= MOST && has(2 * MOST as u32 - 1));
         known.forget(&digest(2 * MOST as u32 - 1));
-        assert!(!known.has(&digest(2 * MOST as u32 - 1)));
+        assert!(!has(2 * MOST as u32 - 1));
     }
 }

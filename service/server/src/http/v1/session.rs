@@ -194,7 +194,7 @@ async fn open(
     }
     opened?;
     app.failures.succeeded(door.address, &door.key, app.clock.boottime());
-    app.sessions.add(secret.digest(), expires_at, app.clock.now());
+    app.sessions.add(secret.digest(), id, expires_at, app.clock.now());
     let mut response = shown(StatusCode::CREATED, &document, "");
     let cookie = session_cookie(&app.issuer, secret).ok_or_else(Problem::internal)?;
     response.headers_mut().insert(header::SET_COOKIE, cookie);

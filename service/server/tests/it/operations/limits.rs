@@ -2,8 +2,10 @@
 
 use super::{FORM, series};
 use crate::support::Service;
+use crate::support::browser::{OWNER, owners_password, request, signed_in};
 use crate::support::raw::Raw;
-use reqwest::{Method, StatusCode};
+use futures_util::future::join_all;
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::json;
 use std::num::NonZeroU32;
 
@@ -101,5 +103,49 @@ async fn a_credential_has_a_rate_and_introspection_has_none() {
     let refused = answers.iter().find(|answer| answer.status == 429).unwrap();
     refused.assert_problem(429, "too-many-requests");
     assert!(refused.header("retry-after").is_some());
+    service.stop().await;
+}
+
+/// A service whose credentials may ask five times at once, and then once a second.
+async fn few_for_a_credential() -> Service {
+    let few = |config: &mut counterfoil::config::Config| {
+        (config.limits.credential_per_second, config.limits.credential_burst) = (number(1), number(5));
+    };
+    Service::start_with(few, |edge| edge).await
+}
+
+/// How often a request is refused as one too many, of so many at once.
+async fn too_many(requests: impl Iterator<Item = RequestBuilder>) -> usize {
+    let answers = join_all(requests.map(RequestBuilder::send)).await;
+    let statuses = answers.into_iter().map(|answer| answer.unwrap().status());
+    statuses.filter(|status| *status == StatusCode::TOO_MANY_REQUESTS).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_credential_asks_in_vain_counts_too() {
+    let service = few_for_a_credential().await;
+    for (organization, status) in [("x", 400), (&*uuid::Uuid::nil().to_string(), 404)] {
+        let token = service.issue_patiently(json!({})).await;
+        let ask = || {
+            let request = request(&service, Method::GET, "/v1/user");
+            request.bearer_auth(token["plaintext"].as_str().unwrap()).header("x-organization", organization)
+        };
+        assert_eq!(ask().send().await.unwrap().status().as_u16(), status);
+        let refused = too_many((0..30).map(|_| ask())).await;
+        assert!(refused >= 15, "{organization}: {refused}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_asks_too_often_is_told_so_without_the_database() {
+    let service = few_for_a_credential().await;
+    let session = signed_in(&service, OWNER, &owners_password(&service)).await;
+    let pool = service.database.pool.clone();
+    let held = join_all((0..pool.options().get_max_connections()).map(|_| pool.acquire())).await;
+    let ask = || request(&service, Method::GET, "/v1/user").header("cookie", &session);
+    let refused = too_many((0..30).map(|_| ask())).await;
+    assert!(refused >= 15, "{refused}");
+    drop(held);
     service.stop().await;
 }
