@@ -1,14 +1,17 @@
 //! Passwords: argon2id, a few at a time.
 //!
 //! A hash costs 19 MiB and some 20 ms of a core, for strangers too. So only a few are computed at once, a few more
-//! requests may wait for a short while, and whoever comes on top is told to come back later. A place belongs to the
+//! requests may wait for a short while, and whoever comes on top is told to come back later. For one account one is
+//! computed or waits, and a few stand in line behind it: however often its owner signs in, there is room for others. A place belongs to the
 //! computation and not to the request: a client that goes away does not make room for the next while its hash is
 //! still being computed.
 
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use counterfoil_domain::command::SecretText;
+use counterfoil_domain::ids::UserId;
+use std::collections::HashMap;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::UnicodeNormalization;
@@ -19,6 +22,8 @@ pub const SHORTEST: usize = 8;
 pub const LONGEST: usize = 1024;
 /// How many may wait for a place.
 const WAITING: usize = 16;
+/// How many may stand in line for the turn of one account, the one whose turn it is included.
+const LINE: usize = 4;
 /// How long they may wait.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -94,13 +99,68 @@ pub enum PasswordError {
 pub struct Passwords {
     places: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    /// Accounts that have a turn now, each with its line.
+    turns: Turns,
     /// The hash of a password that nobody has: what is checked for an address that nobody has.
     nobodys: Arc<SecretText>,
+}
+
+/// Whose turn it is: an account, as strangers try it; the same, from where it has signed in; or a user who changes the
+/// password. So strangers take no owner's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Turn {
+    /// By the digest of what was typed.
+    Strangers([u8; 32]),
+    /// The same.
+    Known([u8; 32]),
+    /// By id.
+    User(UserId),
+}
+
+type Turns = Arc<Mutex<HashMap<Turn, Line>>>;
+
+/// One account's turn, and how many stand in line for it.
+#[derive(Clone)]
+struct Line {
+    turn: Arc<Semaphore>,
+    standing: usize,
+}
+
+/// A stand in an account's line.
+struct Stand {
+    turns: Turns,
+    of: Turn,
+    turn: Arc<Semaphore>,
+}
+
+impl Stand {
+    fn take(turns: &Turns, of: Turn) -> Option<Self> {
+        let mut lines = turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines.entry(of).or_insert_with(|| Line { turn: Arc::new(Semaphore::new(1)), standing: 0 });
+        (line.standing < LINE).then(|| {
+            line.standing += 1;
+            Self { turns: turns.clone(), of, turn: line.turn.clone() }
+        })
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        let mut lines = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = lines.get_mut(&self.of) {
+            line.standing -= 1;
+            if line.standing == 0 {
+                lines.remove(&self.of);
+            }
+        }
+    }
 }
 
 /// A place in which one password is checked or hashed.
 pub struct Place {
     _permit: OwnedSemaphorePermit,
+    _turn: OwnedSemaphorePermit,
+    _stand: Stand,
     nobodys: Arc<SecretText>,
 }
 
@@ -115,20 +175,26 @@ impl Passwords {
         Ok(Self {
             places: Arc::new(Semaphore::new((cores / 2).max(1))),
             waiting: Arc::new(Semaphore::new(WAITING)),
+            turns: Arc::default(),
             nobodys: Arc::new(nobodys),
         })
     }
 
-    /// Waits for a place, not for long.
+    /// Waits for an account's turn and then for a place, not for long.
     ///
     /// # Errors
     /// [`PasswordError::Busy`] if too many wait, or it takes too long.
-    pub async fn place(&self) -> Result<Place, PasswordError> {
-        let _waiting = self.waiting.clone().try_acquire_owned().map_err(|_| PasswordError::Busy)?;
-        match tokio::time::timeout(PATIENCE, self.places.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Place { _permit: permit, nobodys: self.nobodys.clone() }),
-            _ => Err(PasswordError::Busy),
-        }
+    pub async fn place(&self, of: Turn) -> Result<Place, PasswordError> {
+        let stand = Stand::take(&self.turns, of).ok_or(PasswordError::Busy)?;
+        let place = async {
+            let turn = stand.turn.clone().acquire_owned().await.map_err(|_| PasswordError::Busy)?;
+            let _waiting = self.waiting.clone().try_acquire_owned().map_err(|_| PasswordError::Busy)?;
+            let permit = self.places.clone().acquire_owned().await.map_err(|_| PasswordError::Busy)?;
+            Ok((permit, turn))
+        };
+        let (permit, turn) =
+            tokio::time::timeout(PATIENCE, place).await.unwrap_or(Err(PasswordError::Busy))?;
+        Ok(Place { _permit: permit, _turn: turn, _stand: stand, nobodys: self.nobodys.clone() })
     }
 }
 
@@ -176,6 +242,10 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
 
+    fn turn(of: u8) -> Turn {
+        Turn::Known([of; 32])
+    }
+
     #[test]
     fn a_password_has_bounds() {
         for bad in ["", "a\0b", "a\nb", &"x".repeat(1025)] {
@@ -198,7 +268,7 @@ mod tests {
         let passwords = Passwords { places: Arc::new(Semaphore::new(1)), ..Passwords::new().unwrap() };
         let (begun, begins) = std::sync::mpsc::channel();
         let (end, ends) = std::sync::mpsc::channel::<()>();
-        let place = passwords.place().await.unwrap();
+        let place = passwords.place(turn(1)).await.unwrap();
         let request = tokio::spawn(place.compute(move |_| {
             begun.send(()).unwrap();
             ends.recv().unwrap();
@@ -209,15 +279,32 @@ mod tests {
         assert!(request.await.is_err());
         assert_eq!(passwords.places.available_permits(), 0);
         end.send(()).unwrap();
-        assert!(passwords.place().await.is_ok());
+        assert!(passwords.place(turn(1)).await.is_ok());
+        assert!(passwords.turns.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_account_takes_turns_and_leaves_the_other_places() {
+        let passwords = Passwords { places: Arc::new(Semaphore::new(2)), ..Passwords::new().unwrap() };
+        let first = passwords.place(turn(1)).await.unwrap();
+        let mut line: Vec<_> = (1..LINE).map(|_| Box::pin(passwords.place(turn(1)))).collect();
+        for waits in &mut line {
+            assert!(waits.as_mut().now_or_never().is_none());
+        }
+        assert!(matches!(passwords.place(turn(1)).now_or_never(), Some(Err(PasswordError::Busy))));
+        assert!(passwords.place(turn(2)).now_or_never().is_some_and(|place| place.is_ok()));
+        drop(first);
+        assert!(line.remove(0).await.is_ok());
+        drop(line);
+        assert!(passwords.turns.lock().unwrap().is_empty());
     }
 
     #[tokio::test]
     async fn only_a_few_wait() {
         let passwords = Passwords { waiting: Arc::new(Semaphore::new(1)), ..Passwords::new().unwrap() };
         let _all: Vec<_> = std::iter::from_fn(|| passwords.places.clone().try_acquire_owned().ok()).collect();
-        let mut first = std::pin::pin!(passwords.place());
+        let mut first = std::pin::pin!(passwords.place(turn(1)));
         assert!(first.as_mut().now_or_never().is_none());
-        assert!(matches!(passwords.place().now_or_never(), Some(Err(PasswordError::Busy))));
+        assert!(matches!(passwords.place(turn(2)).now_or_never(), Some(Err(PasswordError::Busy))));
     }
 }

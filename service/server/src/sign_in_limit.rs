@@ -17,6 +17,7 @@
 //! The account is what was typed, known or not, so that the limit does not tell which accounts there are.
 
 use crate::ops::rates::ClientAddress;
+use crate::passwords::Turn;
 use counterfoil_domain::ids::{SessionId, UserId};
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
@@ -42,23 +43,28 @@ enum Key {
     TokensOf(UserId),
 }
 
-/// What a failure of one attempt will count against.
+/// An attempt at a password.
 #[derive(Clone, Copy)]
-pub struct Attempt([Option<Key>; 2]);
+pub struct Attempt {
+    /// What its failure will count against.
+    keys: [Option<Key>; 2],
+    /// Whose turn it waits for.
+    pub turn: Turn,
+}
 
 impl Attempt {
-    /// By whoever holds a session.
-    pub fn in_session(id: SessionId) -> Self {
-        Self([Some(Key::Session(id)), None])
+    /// By whoever holds a session of a user's.
+    pub fn in_session(id: SessionId, user: UserId) -> Self {
+        Self { keys: [Some(Key::Session(id)), None], turn: Turn::User(user) }
     }
 
     /// By whoever holds one of a user's tokens.
     pub fn with_token_of(user: UserId) -> Self {
-        Self([Some(Key::TokensOf(user)), None])
+        Self { keys: [Some(Key::TokensOf(user)), None], turn: Turn::User(user) }
     }
 
     fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.0.iter().flatten()
+        self.keys.iter().flatten()
     }
 }
 
@@ -116,9 +122,10 @@ impl<C: Clock + Clone> Failures<C> {
         let places = lock(&self.places);
         let place = places.get(&account).and_then(|known| known.iter().find(|(known, _)| *known == address));
         if place.is_some_and(|(_, at)| now < *at + LATELY) {
-            Attempt([Some(Key::Place(account, address)), None])
+            Attempt { keys: [Some(Key::Place(account, address)), None], turn: Turn::Known(account) }
         } else {
-            Attempt([Some(Key::Address(address)), Some(Key::Strangers(account))])
+            let keys = [Some(Key::Address(address)), Some(Key::Strangers(account))];
+            Attempt { keys, turn: Turn::Strangers(account) }
         }
     }
 

@@ -101,7 +101,7 @@ fn a_known_place_and_a_holder_have_a_limit_of_their_own() {
     assert!((0..3).all(|_| test.fails(home, "owner")) && !test.fails(home, "owner"));
     // That is the account at that place, and no more than that.
     assert!(test.fails(home, "other") && test.fails("192.0.2.1", "owner"));
-    let session = |n| Attempt::in_session(SessionId(Uuid::from_u128(n)));
+    let session = |n| Attempt::in_session(SessionId(Uuid::from_u128(n)), user);
     let holders = [session(1), session(2), Attempt::with_token_of(user)];
     for (place, holder) in holders.iter().enumerate() {
         assert!(holders[place..].iter().all(|holder| test.may(holder)));
@@ -118,7 +118,7 @@ fn places_are_forgotten() {
         test.failures.succeeded(address(&format!("198.51.100.{n}")), "owner", test.now);
     }
     let is_known =
-        |test: &Test, from: &str| matches!(test.attempt(from, "owner").0, [Some(Key::Place(..)), None]);
+        |test: &Test, from: &str| matches!(test.attempt(from, "owner").keys, [Some(Key::Place(..)), None]);
     assert!(!is_known(&test, "198.51.100.0") && is_known(&test, "198.51.100.1"));
     test.pass(LATELY);
     assert!(!is_known(&test, "198.51.100.1"));

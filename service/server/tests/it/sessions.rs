@@ -1,5 +1,6 @@
 //! Signing in, what a session may, and how it ends.
 
+use crate::queue::owner;
 use crate::support::Service;
 use crate::support::browser::{HERE, OWNER, browse, owners_password, request, sign_in, signed_in};
 use crate::support::people::{command, commit};
@@ -113,6 +114,21 @@ async fn what_narrows_ends_a_session_too() {
     let replies = commit(&service, &batch).await;
     assert!(replies[0].is_ok() && replies[1].is_err());
     assert_eq!(browse(&service, &again, Method::GET, "/v1/user", None).await.0, StatusCode::UNAUTHORIZED);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_has_a_hundred_sessions_at_most_and_the_oldest_end() {
+    let service = Service::start().await;
+    let mut opened = Vec::new();
+    for _ in 0..=100 {
+        let Actor::Session { session_id, .. } = owner(&service).await else { unreachable!() };
+        opened.push(session_id.0);
+    }
+    let sql =
+        "SELECT count(*), count(*) FILTER (WHERE id = $1), count(*) FILTER (WHERE id = $2) FROM sessions";
+    let query = sqlx::query_as::<_, (i64, i64, i64)>(sql).bind(opened[0]).bind(opened[1]);
+    assert_eq!(query.fetch_one(&service.database.pool).await.unwrap(), (100, 0, 1));
     service.stop().await;
 }
 

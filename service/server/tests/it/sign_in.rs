@@ -161,3 +161,40 @@ async fn nobody_keeps_an_owner_out() {
     assert_eq!(change("correct horse").await, StatusCode::TOO_MANY_REQUESTS);
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_account_does_not_hold_up_the_others() {
+    let service = std::sync::Arc::new(Service::start().await);
+    person(&service, "member@example.com", Role::Member).await;
+    let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut eager = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let (service, over) = (service.clone(), over.clone());
+        eager.spawn(async move {
+            let (password, mut statuses) = (owners_password(&service), Vec::new());
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                statuses.push(sign_in(&service, OWNER, &password).await.status().as_u16());
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            statuses
+        });
+    }
+    for round in 0..20 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let members = sign_in(&service, "member@example.com", "correct horse battery").await;
+        assert_eq!(members.status(), StatusCode::CREATED, "{round}");
+    }
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    let statuses = eager.join_all().await.concat();
+    assert!(
+        statuses.contains(&201) && statuses.iter().all(|status| matches!(status, 201 | 503)),
+        "{statuses:?}"
+    );
+    let sessions: i64 = sqlx::query_scalar("SELECT count(*) FROM sessions WHERE user_id = $1")
+        .bind(service.made.owner.id.0)
+        .fetch_one(&service.database.pool)
+        .await
+        .unwrap();
+    assert!(sessions <= 100, "{sessions}");
+    std::sync::Arc::into_inner(service).unwrap().stop().await;
+}

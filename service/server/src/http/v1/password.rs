@@ -58,11 +58,11 @@ pub async fn change(
     let new = Password::chosen(new_password).map_err(|what| Problem::invalid("new_password", what))?;
     // Whoever holds a token or a session gets no more guesses than at the front door, and shares them with nobody.
     let attempt = match caller.credential {
-        Credential::Session { id, .. } => Attempt::in_session(id),
+        Credential::Session { id, .. } => Attempt::in_session(id, caller.user),
         Credential::Token { .. } => Attempt::with_token_of(caller.user),
     };
     checked(&app, &attempt)?;
-    let place = app.passwords.place().await?;
+    let place = app.passwords.place(attempt.turn).await?;
     checked(&app, &attempt)?;
     let found = people::by_id(&app.pool, caller.user).await?.ok_or_else(Problem::unauthenticated)?;
     let (fits, place) = place.fits(current, found.hash).await?;

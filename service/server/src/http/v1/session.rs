@@ -79,7 +79,8 @@ struct Door {
 
 /// Signs in.
 ///
-/// The session lives for twelve hours, and its secret is in a cookie that no script can read. An address that is not known
+/// The session lives for twelve hours, and its secret is in a cookie that no script can read. A user has a hundred at most;
+/// then the oldest ends. An address that is not known
 /// is answered as a password that does not fit; whoever fails too often has to wait.
 ///
 /// # Errors
@@ -124,7 +125,7 @@ pub async fn sign_in(
 /// The user whose password this is.
 async fn with_password(app: &App, door: &Door, password: Password) -> Result<User, Problem> {
     checked(app, &door.attempt)?;
-    let place = app.passwords.place().await?;
+    let place = app.passwords.place(door.attempt.turn).await?;
     // Again, for those that waited while others failed.
     checked(app, &door.attempt)?;
     let found = people::by_address(&app.pool, &door.key).await?;

@@ -155,12 +155,15 @@ async fn password_hash(
     sqlx::query(sql).bind(user.0).bind(&hash.0).execute(connection).await.map(drop)
 }
 
+/// Sessions of one user at a time.
+const SESSIONS: i64 = 100;
+
 async fn open_session(
     connection: &mut PgConnection,
     open: &OpenSession,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    // The user's sessions that are over go with it, so that nobody leaves more behind than one lifetime's.
+    // The user's sessions that are over go with it, and the oldest beyond so many: signing in is free, and storage is not.
     sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND expires_at <= $2")
         .bind(open.user.0)
         .bind(to_sql(now))
@@ -174,9 +177,11 @@ async fn open_session(
         .bind(open.organization.0)
         .bind(open.digest.0.to_vec())
         .bind(to_sql(open.expires_at))
-        .execute(connection)
-        .await
-        .map(drop)
+        .execute(&mut *connection)
+        .await?;
+    let sql = "DELETE FROM sessions WHERE id IN
+        (SELECT id FROM sessions WHERE user_id = $1 ORDER BY expires_at DESC, id DESC OFFSET $2)";
+    sqlx::query(sql).bind(open.user.0).bind(SESSIONS).execute(connection).await.map(drop)
 }
 
 async fn remember(
