@@ -9,6 +9,8 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -61,29 +63,33 @@ pub async fn read_incoming<E: From<BodyError>>(
     limit: usize,
     before_waiting: impl FnOnce() -> Result<(), E>,
 ) -> Result<Bytes, E> {
-    let whole = async {
-        let mut first = Bytes::new();
-        let mut bytes = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
-            if first.len() + bytes.len() + data.len() > limit {
-                return Err(BodyError::TooLarge);
-            }
-            if first.is_empty() {
-                first = data;
-            } else {
-                bytes.extend_from_slice(&data);
-            }
+    let mut bytes = Vec::new();
+    // Most bodies come with their head, in one piece: they are not copied, and no timer is made for them.
+    let first = poll_fn(|cx| Poll::Ready(ready_now(Pin::new(&mut body).poll_frame(cx)))).await;
+    if let Some(first) = first {
+        let Some(frame) = first else { return Ok(Bytes::new()) };
+        let data = frame.map_err(|_| BodyError::Broken)?.into_data().unwrap_or_default();
+        if data.len() > limit {
+            return Err(BodyError::TooLarge.into());
         }
-        Ok(if bytes.is_empty() { first } else { [&first, bytes.as_slice()].concat().into() })
-    };
-    let mut whole = std::pin::pin!(whole);
-    // Most bodies come with their head: no timer is made for them.
-    if let Some(read) = std::future::poll_fn(|cx| Poll::Ready(ready_now(whole.as_mut().poll(cx)))).await {
-        return Ok(read?);
+        if body.is_end_stream() {
+            return Ok(data);
+        }
+        // Copied, since a piece keeps the whole buffer that it came in.
+        bytes.extend_from_slice(&data);
     }
     before_waiting()?;
-    Ok(tokio::time::timeout(TIMEOUT, whole).await.unwrap_or(Err(BodyError::Timeout))?)
+    let rest = async {
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+            if bytes.len() + data.len() > limit {
+                return Err(BodyError::TooLarge);
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes.into())
+    };
+    Ok(tokio::time::timeout(TIMEOUT, rest).await.unwrap_or(Err(BodyError::Timeout))?)
 }
 
 fn ready_now<T>(poll: Poll<T>) -> Option<T> {
