@@ -6,10 +6,11 @@ use super::cookies::changes;
 use super::door::in_the_form_of_the_door;
 use super::edge::{HEAD_BYTES, MOST_HEADERS};
 use super::front;
+use super::places::{Place, Places};
 use super::problem::{FailedAuthentication, Problem};
 use super::progress::Progress;
 use super::seen::{Notes, Seen};
-use super::tracked::{Incoming, Outgoing, Place};
+use super::tracked::{Incoming, Outgoing};
 use super::wire::Times;
 use crate::app::App;
 use crate::config::Config;
@@ -25,7 +26,7 @@ use http::{HeaderMap, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
 use metrics::{Counter, Histogram};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
@@ -41,7 +42,7 @@ pub struct Edge {
     /// What connections work with.
     pub bounds: Bounds,
     /// Places for requests under way.
-    requests: Arc<Semaphore>,
+    requests: Places,
     /// How long the drain takes.
     pub drain: DrainTimes,
     /// How long a handler may take.
@@ -95,7 +96,7 @@ impl Edge {
             app: app.clone(),
             router,
             bounds,
-            requests: Arc::new(Semaphore::new(config.limits.requests)),
+            requests: Places::new(config.limits.requests, app.metrics.shed.clone()),
             drain,
             handler: HANDLER,
             told: true,
@@ -108,7 +109,7 @@ impl Edge {
         let mut edge = Self::new(app, config, super::metrics(app.clone()));
         edge.bounds.connections = Arc::new(Semaphore::new(METRICS_PLACES));
         edge.bounds.streams = Arc::new(Semaphore::new(METRICS_PLACES));
-        edge.requests = Arc::new(Semaphore::new(METRICS_PLACES));
+        edge.requests = Places::new(METRICS_PLACES, app.metrics.shed.clone());
         edge.told = false;
         edge
     }
@@ -131,18 +132,12 @@ impl Edge {
         Ok(place)
     }
 
-    /// A place for a request under way. One that waits for its body gives it back: 2,000 clients who send none must not
-    /// keep out those who do.
+    /// A place for a request under way. One that waits for its body gives it back, and takes one again when it is here.
     ///
     /// # Errors
     /// The refusal.
     pub fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        self.requests.clone().try_acquire_owned().map_err(|_| self.overloaded())
-    }
-
-    fn overloaded(&self) -> Problem {
-        self.app.metrics.shed.increment(1);
-        Problem::overloaded()
+        self.requests.take().map_err(|_| Problem::overloaded())
     }
 
     /// Answers a request by the router.
@@ -164,7 +159,7 @@ impl Edge {
                 extensions.insert(client);
                 extensions.insert(notes.clone());
                 extensions.insert(progress.clone());
-                let (tracked, place) = (progress.clone(), Arc::new(Mutex::new(place)));
+                let (tracked, place) = (progress.clone(), Arc::new(Place::new(place, &self.requests)));
                 let held = place.clone();
                 let request = request.map(|body| Body::new(Incoming::new(body, tracked, held)));
                 self.route(request, seen.id(), place).await
@@ -181,7 +176,7 @@ impl Edge {
 
     /// Has the router answer, in a task that a client who goes away does not cancel, and that may panic. The place is the
     /// task's: going away makes no room for the next request while this one is worked on.
-    async fn route(&self, request: Request<Body>, id: Uuid, place: Place) -> Response<Body> {
+    async fn route(&self, request: Request<Body>, id: Uuid, place: Arc<Place>) -> Response<Body> {
         let read_only = !changes(request.method());
         let answered = REQUEST.scope(id, self.router.clone().oneshot(request));
         let mut answered = tokio::spawn(async move {
@@ -273,7 +268,8 @@ impl Answers for Edge {
             return self.answer(request, peer, progress).await;
         }
         let seen = Seen::new(&self.app, &request, peer);
-        let response = self.finish(&seen, &Notes::default(), self.overloaded().into_response());
+        self.app.metrics.shed.increment(1);
+        let response = self.finish(&seen, &Notes::default(), Problem::overloaded().into_response());
         response.map(|body| Outgoing::new(body, progress))
     }
 }

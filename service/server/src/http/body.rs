@@ -1,5 +1,6 @@
 //! Bodies: one way to read each kind, with one answer to each mistake.
 
+use super::places::Overloaded;
 use super::problem::Problem;
 use axum::body::Body;
 use axum::body::Bytes;
@@ -9,6 +10,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
+use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
@@ -27,6 +29,22 @@ pub enum BodyError {
     Timeout,
     /// The client went away, or broke the framing.
     Broken,
+    /// There is no place for it any more.
+    Overloaded,
+}
+
+impl BodyError {
+    /// Why a piece did not come.
+    fn of(error: &axum::Error) -> Self {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(error) = cause {
+            if error.is::<Overloaded>() {
+                return Self::Overloaded;
+            }
+            cause = error.source();
+        }
+        Self::Broken
+    }
 }
 
 /// Reads a body of at most `limit` bytes.
@@ -41,7 +59,7 @@ pub async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
     let whole = async {
         let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+            let Ok(data) = frame.map_err(|error| BodyError::of(&error))?.into_data() else { continue };
             if bytes.len() + data.len() > limit {
                 return Err(BodyError::TooLarge);
             }
@@ -104,6 +122,7 @@ impl From<BodyError> for Problem {
         match error {
             BodyError::TooLarge => Self::too_large(),
             BodyError::Timeout => Self::timed_out(),
+            BodyError::Overloaded => Self::overloaded(),
             BodyError::Broken => Self::malformed("body", "The body ended before its end."),
         }
     }

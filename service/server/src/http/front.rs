@@ -55,6 +55,10 @@ pub(super) async fn introspect(
     let response = match body::read_incoming(body, LIMIT, is_client).await {
         Ok(form) => {
             progress.body_came();
+            match place.map_or_else(|| edge.place(), Ok) {
+                Ok(again) => place = Some(again),
+                Err(problem) => return finish(edge, &seen, problem.into_response(), progress),
+            }
             match judged(edge, &parts.headers, &form) {
                 Some(Ok(answered)) => return active_or_not(edge, &seen, answered, progress),
                 Some(Err(error)) => refused(&edge.app, error),

@@ -17,6 +17,7 @@ mod front;
 pub mod health;
 mod http2;
 pub mod oauth;
+mod places;
 pub mod problem;
 pub mod progress;
 mod public;

@@ -1,25 +1,23 @@
 //! Bodies that tell their connection how far it is.
 
+use super::places::Place;
 use super::progress::Progress;
 use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::sync::OwnedSemaphorePermit;
 
-/// A request's place among those under way, which whoever waits gives back.
-pub(crate) type Place = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
-
-/// A request's body, which says when all of it has come.
-pub(crate) struct Incoming {
+/// A request's body, which says when all of it has come. While it is waited for, its request has no place among those
+/// under way; it fails if there is none when it has come.
+pub(super) struct Incoming {
     body: Body,
     progress: Arc<Progress>,
-    place: Place,
+    place: Arc<Place>,
 }
 
 impl Incoming {
-    pub(crate) fn new(body: Body, progress: Arc<Progress>, place: Place) -> Self {
+    pub(super) fn new(body: Body, progress: Arc<Progress>, place: Arc<Place>) -> Self {
         Self { body, progress, place }
     }
 }
@@ -35,9 +33,12 @@ impl http_body::Body for Incoming {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
             self.progress.body_came();
+            if let Err(overloaded) = self.place.take_again() {
+                return Poll::Ready(Some(Err(axum::Error::new(overloaded))));
+            }
         }
         if frame.is_pending() {
-            drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
+            self.place.give_back();
         }
         frame
     }

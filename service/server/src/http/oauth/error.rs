@@ -55,6 +55,7 @@ impl From<BodyError> for OauthError {
         match error {
             BodyError::TooLarge => refused(StatusCode::PAYLOAD_TOO_LARGE, "a form has at most 8 KiB"),
             BodyError::Timeout => refused(StatusCode::REQUEST_TIMEOUT, "the form did not come in time"),
+            BodyError::Overloaded => unavailable(detail(NotNow::TooMany)),
             BodyError::Broken => invalid("the form ended before its end"),
         }
     }

@@ -3,10 +3,15 @@
 use super::{GET, millis};
 use crate::support::raw::{Raw, exchange};
 use crate::support::{PATIENCE, Service};
-use axum::routing::get;
+use axum::body::Body;
+use axum::routing::{get, post};
 use counterfoil::http::admission::Edge;
+use counterfoil::http::body::read;
+use counterfoil::http::problem::Problem;
 use counterfoil::ops::drain::Stage;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_is_waited_for_shortly_and_the_next_request_longer() {
@@ -135,6 +140,53 @@ async fn who_sends_no_body_takes_no_place() {
     for _ in 0..20 {
         assert_eq!(service.introspect(token["plaintext"].as_str().unwrap()).await["active"], true);
     }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_comes_late_takes_its_place_again() {
+    let bounds = |config: &mut counterfoil::config::Config| config.limits.requests = 1;
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (begun, highest) = (now.clone(), most.clone());
+    let slow = move |mut edge: Edge| {
+        let answer = async move |body: Body| -> Result<&'static str, Problem> {
+            read(body, 10).await?;
+            highest.fetch_max(begun.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(millis(300)).await;
+            begun.fetch_sub(1, Ordering::SeqCst);
+            Ok("done")
+        };
+        edge.router = edge.router.route("/slow", post(answer));
+        edge
+    };
+    let service = Service::start_with(bounds, slow).await;
+    service.until_alone().await;
+    let mut waiting = Vec::new();
+    for number in 0..20 {
+        let (framing, rest) = if number % 2 == 0 {
+            ("Content-Length: 2", "y")
+        } else {
+            ("Transfer-Encoding: chunked", "1\r\ny\r\n0\r\n\r\n")
+        };
+        let mut raw = Raw::to(service.base()).await;
+        let begin = if number % 2 == 0 { "x" } else { "1\r\nx\r\n" };
+        raw.send(format!("POST /slow HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n{begin}")).await;
+        tokio::time::sleep(millis(20)).await;
+        waiting.push((raw, rest));
+    }
+    for (raw, rest) in &mut waiting {
+        raw.send(rest).await;
+    }
+    let mut done = 0;
+    for (raw, _) in &mut waiting {
+        let answer = raw.answer().await;
+        match answer.status {
+            200 => done += 1,
+            _ => answer.assert_problem(503, "overloaded"),
+        }
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 1);
+    assert!((1..20).contains(&done), "{done}");
     service.stop().await;
 }
 
