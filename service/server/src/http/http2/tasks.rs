@@ -14,7 +14,8 @@ tokio::task_local! {
 }
 
 /// Starts them. Once an answer was cut, its client may not have what it has not taken. hyper and h2 keep some of that, and
-/// resetting the stream would leave it there until it is taken; so the connection ends.
+/// resetting the stream would leave it there until it is taken; so the connection ends, and the stream with it: one that
+/// ended first would be reset, and a client told so.
 #[derive(Clone, Default)]
 pub(super) struct Tasks(Arc<Notify>);
 
@@ -30,14 +31,14 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
         let (progress, cut) = (Arc::<Progress>::default(), self.0.clone());
         tokio::spawn(PROGRESS.scope(progress.clone(), async move {
             let mut stream = pin!(stream);
-            let until_cut = poll_fn(|cx| match stream.as_mut().poll(cx) {
+            let ended = poll_fn(|cx| match stream.as_mut().poll(cx) {
                 Poll::Pending if progress.is_cut(cx) => {
                     cut.notify_one();
-                    Poll::Ready(())
+                    Poll::Pending
                 }
                 polled => polled,
             });
-            until_cut.await;
+            ended.await;
         }));
     }
 }
