@@ -8,6 +8,7 @@ use crate::event_log::steps::Faults;
 use crate::event_log::sweeper::Sweeper;
 use crate::event_log::writer::{Parts, Writer};
 use crate::ops::drain::Drain;
+use crate::ops::memory::Memory;
 use crate::ops::metrics::{Metrics, Sampled};
 use crate::ops::rates::Rates;
 use crate::passwords::{PasswordError, Passwords};
@@ -56,6 +57,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Rate limits.
     pub rates: Arc<Rates>,
+    /// Room for bodies.
+    pub memory: Memory,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Arc<[IpNet]>,
     /// Whether the service is about to stop.
@@ -151,6 +154,7 @@ impl App {
             clock,
             issuer: Arc::from(config.issuer()),
             prefixes: Arc::new(config.prefixes.clone()),
+            memory: Memory::new(&metrics.shed),
             metrics,
             rates: Arc::new(Rates::new(&config.limits)),
             trusted_proxies: Arc::from(config.trusted_proxies.as_slice()),

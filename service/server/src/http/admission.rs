@@ -6,15 +6,16 @@ use super::cookies::changes;
 use super::door::in_the_form_of_the_door;
 use super::edge::{HEAD_BYTES, MOST_HEADERS};
 use super::front;
-use super::places::{Place, Places};
+use super::places::{Held, Places};
 use super::problem::{FailedAuthentication, Problem};
 use super::progress::Progress;
 use super::seen::{Notes, Seen};
-use super::tracked::{Incoming, Outgoing};
+use super::tracked::{HasRoom, Incoming, Kept, Outgoing};
 use super::wire::Times;
 use crate::app::App;
 use crate::config::Config;
 use crate::event_log::failure::NotNow;
+use crate::ops::memory::{FREE, Memory, Room};
 use crate::ops::metrics::Limited;
 use crate::ops::rates::ClientAddress;
 use crate::ops::telemetry::REQUEST;
@@ -43,6 +44,8 @@ pub struct Edge {
     pub bounds: Bounds,
     /// Places for requests under way.
     requests: Places,
+    /// Room for bodies.
+    memory: Memory,
     /// How long the drain takes.
     pub drain: DrainTimes,
     /// How long a handler may take.
@@ -96,6 +99,7 @@ impl Edge {
             app: app.clone(),
             router,
             bounds,
+            memory: app.memory.clone(),
             requests: Places::new(config.limits.requests, app.metrics.shed.clone()),
             drain,
             handler: HANDLER,
@@ -110,6 +114,7 @@ impl Edge {
         edge.bounds.connections = Arc::new(Semaphore::new(METRICS_PLACES));
         edge.bounds.streams = Arc::new(Semaphore::new(METRICS_PLACES));
         edge.requests = Places::new(METRICS_PLACES, app.metrics.shed.clone());
+        edge.memory = Memory::new(&app.metrics.shed);
         edge.told = false;
         edge
     }
@@ -140,6 +145,23 @@ impl Edge {
         self.requests.take().map_err(|_| Problem::overloaded())
     }
 
+    /// Room for a body that comes: none so far.
+    pub fn coming(&self) -> Room {
+        self.memory.coming()
+    }
+
+    /// The answer to a request that changes nothing, with room for its body until the client has taken that.
+    fn kept(&self, response: Response<Body>) -> Response<Body> {
+        let bytes = response.body().size_hint().exact().unwrap_or(0) as usize;
+        if bytes <= FREE || response.extensions().get::<HasRoom>().is_some() {
+            return response;
+        }
+        match self.memory.going(bytes) {
+            Ok(room) => response.map(|body| Body::new(Kept::new(body, room))),
+            Err(_) => Problem::overloaded().into_response(),
+        }
+    }
+
     /// Answers a request by the router.
     async fn by_router(
         &self,
@@ -159,10 +181,12 @@ impl Edge {
                 extensions.insert(client);
                 extensions.insert(notes.clone());
                 extensions.insert(progress.clone());
-                let (tracked, place) = (progress.clone(), Arc::new(Place::new(place, &self.requests)));
-                let held = place.clone();
-                let request = request.map(|body| Body::new(Incoming::new(body, tracked, held)));
-                self.route(request, seen.id(), place).await
+                let read_only = !changes(request.method());
+                let held = Arc::new(Held::new(place, &self.requests, self.coming()));
+                let (tracked, holds) = (progress.clone(), held.clone());
+                let request = request.map(|body| Body::new(Incoming::new(body, tracked, holds)));
+                let response = self.route(request, seen.id(), held).await;
+                if read_only { self.kept(response) } else { response }
             }
         };
         let response = if response.extensions().get::<FailedAuthentication>().is_some() {
@@ -176,12 +200,12 @@ impl Edge {
 
     /// Has the router answer, in a task that a client who goes away does not cancel, and that may panic. The place is the
     /// task's: going away makes no room for the next request while this one is worked on.
-    async fn route(&self, request: Request<Body>, id: Uuid, place: Arc<Place>) -> Response<Body> {
+    async fn route(&self, request: Request<Body>, id: Uuid, held: Arc<Held>) -> Response<Body> {
         let read_only = !changes(request.method());
         let answered = REQUEST.scope(id, self.router.clone().oneshot(request));
         let mut answered = tokio::spawn(async move {
             let response = answered.await;
-            drop(place);
+            drop(held);
             response
         });
         match tokio::time::timeout(self.handler, &mut answered).await {

@@ -1,7 +1,8 @@
 //! Bodies: one way to read each kind, with one answer to each mistake.
 
-use super::places::Overloaded;
+use super::places::{Overloaded, with_buffer};
 use super::problem::Problem;
+use crate::ops::memory::Room;
 use axum::body::Body;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
@@ -72,14 +73,14 @@ pub async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
 }
 
 /// Reads a body of at most `limit` bytes as it comes from the connection. What has come already is not waited for, and
-/// before anything is, `before_waiting` may refuse.
+/// before anything is, `before_waiting` may refuse, or says where there is room for it.
 ///
 /// # Errors
 /// That refusal, or [`BodyError`].
 pub async fn read_incoming<E: From<BodyError>>(
     mut body: Incoming,
     limit: usize,
-    before_waiting: impl FnOnce() -> Result<(), E>,
+    before_waiting: impl FnOnce() -> Result<Room, E>,
 ) -> Result<Bytes, E> {
     let mut bytes = Vec::new();
     // Most bodies come with their head, in one piece: they are not copied, and no timer is made for them.
@@ -96,14 +97,17 @@ pub async fn read_incoming<E: From<BodyError>>(
         // Copied, since a piece keeps the whole buffer that it came in.
         bytes.extend_from_slice(&data);
     }
-    before_waiting()?;
+    let mut room = before_waiting()?;
+    let mut hold = |bytes: usize| room.hold(with_buffer(bytes)).map_err(|_| BodyError::Overloaded);
     let rest = async {
+        hold(bytes.len())?;
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
             if bytes.len() + data.len() > limit {
                 return Err(BodyError::TooLarge);
             }
             bytes.extend_from_slice(&data);
+            hold(bytes.len())?;
         }
         Ok(bytes.into())
     };

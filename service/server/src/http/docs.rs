@@ -7,6 +7,7 @@ use super::document;
 use super::document::names::PageFile;
 use super::document::schemas::OpenApiDocument;
 use super::problem::Problem;
+use super::tracked::HasRoom;
 use axum::body::{Body, Bytes};
 use axum::extract::Path;
 use axum::response::Response;
@@ -102,6 +103,7 @@ pub async fn page_file(Path(name): Path<String>) -> Result<Response, Problem> {
 /// An answer that may be kept for an hour: it changes with the program only.
 fn file(kind: &'static str, bytes: Bytes) -> Response {
     let mut response = Response::new(Body::from(bytes));
+    response.extensions_mut().insert(HasRoom);
     for (name, value) in [
         (header::CONTENT_TYPE, kind),
         (header::CACHE_CONTROL, "public, max-age=3600"),

@@ -1,5 +1,6 @@
-//! Places for requests under way, and who has one.
+//! Places for requests under way, and what one of them holds.
 
+use crate::ops::memory::{NoRoom, Room};
 use metrics::Counter;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,22 +35,38 @@ impl Places {
     }
 }
 
-/// A request's place, which it has while it is worked on and not while its body is waited for: 2,000 clients who send none
-/// must not keep out those who do.
-pub(super) struct Place {
+impl From<NoRoom> for Overloaded {
+    fn from(_: NoRoom) -> Self {
+        Self
+    }
+}
+
+/// What a request holds while it is worked on: a place, but for the time in which its body is waited for, since 2,000
+/// clients who send none must not keep out those who do; and room for a body that was waited for.
+pub(super) struct Held {
     /// None for a request that needs no place.
     places: Option<Places>,
     place: Mutex<Option<OwnedSemaphorePermit>>,
+    room: Mutex<Room>,
 }
 
-impl Place {
-    /// The place of a request that was admitted, if it was given one.
-    pub(super) fn new(place: Option<OwnedSemaphorePermit>, places: &Places) -> Self {
-        Self { places: place.is_some().then(|| places.clone()), place: Mutex::new(place) }
+impl Held {
+    /// By a request that was admitted, and given a place if it needs one.
+    pub(super) fn new(place: Option<OwnedSemaphorePermit>, places: &Places, room: Room) -> Self {
+        let places = place.is_some().then(|| places.clone());
+        Self { places, place: Mutex::new(place), room: Mutex::new(room) }
+    }
+
+    /// So much of a body has come that is waited for, or was.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(super) fn has_come(&self, bytes: usize) -> Result<(), Overloaded> {
+        Ok(self.room.lock().unwrap_or_else(PoisonError::into_inner).hold(with_buffer(bytes))?)
     }
 
     /// The body is waited for.
-    pub(super) fn give_back(&self) {
+    pub(super) fn waits(&self) {
         drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
@@ -57,11 +74,16 @@ impl Place {
     ///
     /// # Errors
     /// The place was given back, and now there is none.
-    pub(super) fn take_again(&self) -> Result<(), Overloaded> {
+    pub(super) fn goes_on(&self) -> Result<(), Overloaded> {
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         if let (None, Some(places)) = (&*place, &self.places) {
             *place = Some(places.take()?);
         }
         Ok(())
     }
+}
+
+/// What a body costs that is waited for: itself, and a buffer of its connection that grew with it.
+pub(super) fn with_buffer(bytes: usize) -> usize {
+    2 * bytes
 }

@@ -1,7 +1,8 @@
 //! Bodies that tell their connection how far it is.
 
-use super::places::Place;
+use super::places::{Held, Overloaded};
 use super::progress::Progress;
+use crate::ops::memory::Room;
 use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;
@@ -9,16 +10,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// A request's body, which says when all of it has come. While it is waited for, its request has no place among those
-/// under way; it fails if there is none when it has come.
+/// under way; it fails if there is none when it has come, or no room for what has.
 pub(super) struct Incoming {
     body: Body,
     progress: Arc<Progress>,
-    place: Arc<Place>,
+    held: Arc<Held>,
+    came: usize,
+    /// Whether it was waited for.
+    waited: bool,
 }
 
 impl Incoming {
-    pub(super) fn new(body: Body, progress: Arc<Progress>, place: Arc<Place>) -> Self {
-        Self { body, progress, place }
+    pub(super) fn new(body: Body, progress: Arc<Progress>, held: Arc<Held>) -> Self {
+        Self { body, progress, held, came: 0, waited: false }
     }
 }
 
@@ -31,16 +35,72 @@ impl http_body::Body for Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
-            self.progress.body_came();
-            if let Err(overloaded) = self.place.take_again() {
-                return Poll::Ready(Some(Err(axum::Error::new(overloaded))));
-            }
+        let failed = |overloaded: Overloaded| Poll::Ready(Some(Err(axum::Error::new(overloaded))));
+        let new = match &frame {
+            Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len),
+            _ => 0,
+        };
+        self.came += new;
+        self.waited |= frame.is_pending();
+        if let Err(overloaded) = if self.waited { self.held.has_come(self.came) } else { Ok(()) } {
+            return failed(overloaded);
         }
         if frame.is_pending() {
-            self.place.give_back();
+            self.held.waits();
+        } else if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.progress.body_came();
+            if let Err(overloaded) = self.held.goes_on() {
+                return failed(overloaded);
+            }
         }
         frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Marks an answer that needs no room: its body is the program's own, or has room already.
+#[derive(Clone, Copy)]
+pub(super) struct HasRoom;
+
+/// Bytes with the room that they take, until the last of them was sent or given up.
+pub(super) struct InRoom<B, R>(pub(super) B, pub(super) R);
+
+impl<B: AsRef<[u8]>, R> AsRef<[u8]> for InRoom<B, R> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+}
+
+/// A body in one piece, with its room. hyper lets go of the body once it has taken the piece, and keeps that.
+pub(super) struct Kept {
+    body: Body,
+    room: Option<Room>,
+}
+
+impl Kept {
+    pub(super) fn new(body: Body, room: Room) -> Self {
+        Self { body, room: Some(room) }
+    }
+}
+
+impl http_body::Body for Kept {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        let room = if frame.is_ready() { self.room.take() } else { None };
+        frame.map_ok(|frame| frame.map_data(|bytes| Bytes::from_owner(InRoom(bytes, room))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -120,7 +120,10 @@ const HELP: [(&str, &str); 13] = [
         "counterfoil_forwarded_by_strangers_total",
         "Requests with X-Forwarded-For of a peer that is not among trusted_proxies",
     ),
-    ("counterfoil_requests_shed_total", "Requests beyond limits.requests"),
+    (
+        "counterfoil_requests_shed_total",
+        "Requests beyond limits.requests, or without room for a slow body or a stream",
+    ),
     ("counterfoil_ended_plaintext_uses_total", "Uses of a plaintext whose token was rotated"),
     (
         "counterfoil_uses_not_counted_total",

@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod drain;
+pub mod memory;
 pub mod metrics;
 pub mod rates;
 pub mod recurring;

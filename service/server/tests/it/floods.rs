@@ -23,22 +23,42 @@ enum Slow {
     Head,
     /// Its body.
     Body,
+    /// Its form, of which it sends most at once.
+    Form,
+    /// The end of its body, before which it falls silent.
+    End,
     /// Its reading: of many answers it takes a byte at a time.
     Reading,
     /// A head of HTTP/2, and bodies and windows on its other streams.
     Streams,
+    /// Its reading of events, with a credential: the longest pages that there are, and a stream.
+    Feed,
 }
 
-const KINDS: [Slow; 4] = [Slow::Head, Slow::Body, Slow::Reading, Slow::Streams];
+const KINDS: [Slow; 7] =
+    [Slow::Head, Slow::Body, Slow::Form, Slow::End, Slow::Reading, Slow::Streams, Slow::Feed];
 
 impl Slow {
     /// What it begins with.
-    fn beginning(self) -> Vec<u8> {
+    fn beginning(self, token: &str) -> Vec<u8> {
         match self {
             Self::Head => b"GET /livez HTTP/1.1\r\nX: ".to_vec(),
             Self::Body => b"POST /v1/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
                             Content-Length: 60000\r\n\r\n{"
                 .to_vec(),
+            Self::Form => [
+                b"POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\nContent-Length: 8000\r\n".as_slice(),
+                b"Content-Type: application/x-www-form-urlencoded\r\n\r\n",
+                &[b'x'; 7000],
+            ]
+            .concat(),
+            Self::End => [
+                b"POST /v1/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                  Content-Length: 60001\r\n\r\n"
+                    .as_slice(),
+                &[b' '; 60_000],
+            ]
+            .concat(),
             Self::Reading => "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n".repeat(30).into(),
             Self::Streams => {
                 let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -53,6 +73,20 @@ impl Slow {
                 bytes.extend([0, 16, 0, kind::HEADERS, 0, 0, 0, 0, 9]);
                 bytes
             }
+            Self::Feed => {
+                let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+                bytes.extend(frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
+                let authorization = format!("Bearer {token}");
+                for (number, accept) in
+                    ["application/json", "application/json", "application/x-ndjson"].into_iter().enumerate()
+                {
+                    let more = [("authorization", authorization.as_str()), ("accept", accept)];
+                    let get = head("GET", "/v1/events?limit=1000", &more);
+                    let number = 2 * number as u32 + 1;
+                    bytes.extend(frame(kind::HEADERS, END_HEADERS | END_STREAM, number, &get));
+                }
+                bytes
+            }
         }
     }
 
@@ -62,16 +96,16 @@ impl Slow {
     }
 
     /// One client after another, as long as they are wanted. The last one is silent until it is sent away, if it reads.
-    async fn go_on(self, address: SocketAddr, flood: &Flood) {
+    async fn go_on(self, address: SocketAddr, token: &str, flood: &Flood) {
         while !flood.is_over.load(Ordering::Relaxed) {
             let socket = TcpSocket::new_v4().unwrap();
             let _ = socket.set_recv_buffer_size(4096);
             let Ok(mut stream) = socket.connect(address).await else { continue };
-            if stream.write_all(&self.beginning()).await.is_err() {
+            if stream.write_all(&self.beginning(token)).await.is_err() {
                 continue;
             }
             flood.open.fetch_add(1, Ordering::Relaxed);
-            let mut byte = [b' '];
+            let (mut byte, mut ignored) = ([b' '], [0; 512]);
             loop {
                 let moved = match (self, flood.is_over.load(Ordering::Relaxed)) {
                     (Self::Reading, true) => break,
@@ -79,6 +113,13 @@ impl Slow {
                         let read = tokio::time::timeout(STEP, stream.read_exact(&mut byte)).await;
                         tokio::time::sleep(STEP).await;
                         read.is_err() || read.is_ok_and(|read| read.is_ok())
+                    }
+                    (Self::End | Self::Feed, false) => {
+                        // It sends nothing more, and notices when it is sent away.
+                        !matches!(
+                            tokio::time::timeout(STEP, stream.read(&mut ignored)).await,
+                            Ok(Ok(0) | Err(_))
+                        )
                     }
                     (_, true) => stream.read_exact(&mut byte).await.is_ok(),
                     (_, false) => {
@@ -89,6 +130,10 @@ impl Slow {
                 if !moved {
                     break;
                 }
+            }
+            // Whoever is sent away at once comes back, but not at once.
+            if !flood.is_over.load(Ordering::Relaxed) {
+                tokio::time::sleep(self.step()).await;
             }
             flood.open.fetch_sub(1, Ordering::Relaxed);
         }
@@ -156,7 +201,7 @@ fn memory(process: &Program) -> usize {
 async fn slow_clients_in_numbers_harm_nobody_and_leave_nothing_behind() {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
-    let (count, lasting) = (rounds(500, 5000), Duration::from_secs(rounds(8, 40) as u64));
+    let (count, lasting) = (rounds(700, 5000), Duration::from_secs(rounds(8, 40) as u64));
     let scratch = Scratch::new();
     let mut serve = command(scratch.path(), &["serve"]);
     // All of them come from one address here.
@@ -168,22 +213,29 @@ async fn slow_clients_in_numbers_harm_nobody_and_leave_nothing_behind() {
     let base = process.base().to_string();
     let people = People::made_by(command(scratch.path(), &INIT), &base).await;
     let (_, token) = people.ask(&base, reqwest::Method::POST, "/v1/user/tokens").await.unwrap();
-    let token = token["plaintext"].as_str().unwrap();
+    let (token, id) = ["plaintext", "id"].map(|field| token[field].as_str().unwrap().to_string()).into();
+    // Events for the longest page.
+    for _ in 0..500 {
+        for end in ["disable", "enable"] {
+            let path = format!("/v1/user/tokens/{id}/{end}");
+            assert_eq!(people.ask(&base, reqwest::Method::POST, &path).await.unwrap().0.as_u16(), 200);
+        }
+    }
 
-    let quiet = good_traffic(&people, &base, token, lasting / 2).await;
+    let quiet = good_traffic(&people, &base, &token, lasting / 2).await;
     let (memory_before, files_before) = (memory(&process), process.open_files());
     let (flood, mut clients) = (Arc::new(Flood::default()), JoinSet::new());
     let address: SocketAddr = base.trim_start_matches("http://").parse().unwrap();
     for number in 0..count {
-        let flood = flood.clone();
-        clients.spawn(async move { KINDS[number % KINDS.len()].go_on(address, &flood).await });
+        let (flood, token) = (flood.clone(), token.clone());
+        clients.spawn(async move { KINDS[number % KINDS.len()].go_on(address, &token, &flood).await });
     }
     let until = Instant::now() + Duration::from_secs(60);
     while flood.open.load(Ordering::Relaxed) < count * 9 / 10 {
         assert!(Instant::now() < until, "they do not get in");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let busy = good_traffic(&people, &base, token, lasting).await;
+    let busy = good_traffic(&people, &base, &token, lasting).await;
     let grown = memory(&process).saturating_sub(memory_before) / 1024;
     eprintln!(
         "{count} slow clients: p99 {:?}, quiet {:?}; {} answers and {} not now, quiet {} and {}; {grown} MiB more",
@@ -209,7 +261,7 @@ async fn slow_clients_in_numbers_harm_nobody_and_leave_nothing_behind() {
         assert!(Instant::now() < until, "{} open files, {files_before} before", process.open_files());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(people.introspect(&base, token).await, Some(true));
+    assert_eq!(people.introspect(&base, &token).await, Some(true));
     assert!(process.interrupt().await.success(), "{}", process.said());
 }
 

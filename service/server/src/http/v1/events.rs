@@ -18,6 +18,7 @@ use crate::http::document::schemas::FeedPage;
 use crate::http::problem::Problem;
 use crate::http::progress::Progress;
 use crate::http::query::Query;
+use crate::http::tracked::{HasRoom, Kept};
 use axum::body::Body;
 use axum::extract::{Extension, OriginalUri, State};
 use axum::response::Response;
@@ -30,6 +31,9 @@ use std::sync::Arc;
 
 /// Events on a page unless told otherwise, and at most.
 const PAGE: (usize, usize) = (100, 1000);
+
+/// Bytes of most events.
+const USUAL: usize = 512;
 
 /// The media type of the stream: one JSON document a line.
 const NDJSON: &str = "application/x-ndjson";
@@ -126,10 +130,14 @@ pub async fn list(
     if wants_stream(&headers) {
         // Without a limit the stream has none.
         let limit = query.get("limit").map(|_| query.limit(PAGE.0, PAGE.1)).transpose()?;
+        let room = app.memory.going(stream::ROOM).map_err(|_| Problem::overloaded())?;
         let reading = Reading::begin(app, caller, asked, limit.unwrap_or(usize::MAX)).await?;
-        return Ok(answer(NDJSON, Body::from_stream(stream::lines(reading, progress.0))));
+        return Ok(answer(NDJSON, Body::from_stream(stream::lines(reading, progress.0, room))));
     }
-    let mut reading = Reading::begin(app, caller, asked, query.limit(PAGE.0, PAGE.1)?).await?;
+    let limit = query.limit(PAGE.0, PAGE.1)?;
+    // Before anything is read, as far as that can be known.
+    let mut room = app.memory.going(limit * USUAL).map_err(|_| Problem::overloaded())?;
+    let mut reading = Reading::begin(app, caller, asked, limit).await?;
     let items = reading.next(PAGE.1).await?;
     let mut text = String::from("{\"items\":[");
     for (place, item) in items.iter().enumerate() {
@@ -139,7 +147,10 @@ pub async fn list(
     text.push_str("],");
     text.push_str(&reading.position());
     text.push('}');
-    Ok(answer("application/json", Body::from(text)))
+    room.hold(text.len()).map_err(|_| Problem::overloaded())?;
+    let mut response = answer("application/json", Body::new(Kept::new(Body::from(text), room)));
+    response.extensions_mut().insert(HasRoom);
+    Ok(response)
 }
 
 fn answer(media_type: &'static str, body: Body) -> Response {

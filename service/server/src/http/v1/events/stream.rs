@@ -10,6 +10,9 @@
 use super::reading::{Reading, Right, write};
 use crate::http::problem::unavailable::read_failed;
 use crate::http::progress::Progress;
+use crate::http::tracked::InRoom;
+use crate::ops::memory::Room;
+use axum::body::Bytes;
 use futures_util::{Stream, stream};
 use std::io;
 use std::sync::Arc;
@@ -17,8 +20,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// Events that are in memory at a time.
-const CHUNK: usize = 500;
+/// Events of a piece.
+const CHUNK: usize = 250;
+/// Bytes that are in memory at a time: a piece that its client has not taken, and the next one.
+pub(super) const ROOM: usize = 256 * 1024;
 /// How often it is looked at whether the reader may still read. With the time that a look may take, and what the stream
 /// then has to end by itself, it is less than a second.
 const LOOK: Duration = Duration::from_millis(200);
@@ -31,23 +36,27 @@ struct Going {
     right: Right,
     /// Set once the reader may not read any more.
     ended: watch::Receiver<bool>,
+    /// For its pieces, each of which keeps it.
+    room: Arc<Room>,
 }
 
 /// The lines, in pieces.
 pub(super) fn lines(
     reading: Reading,
     progress: Arc<Progress>,
-) -> impl Stream<Item = io::Result<String>> + Send {
+    room: Room,
+) -> impl Stream<Item = io::Result<Bytes>> + Send {
     let (end, ended) = watch::channel(false);
     tokio::spawn(watch_over(reading.right(), end, progress));
-    let going = Going { right: reading.right(), reading, ended };
+    let going = Going { right: reading.right(), reading, ended, room: Arc::new(room) };
     stream::try_unfold(Some(going), |going| async {
         let Some(mut going) = going else { return Ok(None) };
         let text = going.next().await?;
         Ok(Some(if text.is_empty() {
-            (format!("{{{}}}\n", going.reading.position()), None)
+            (format!("{{{}}}\n", going.reading.position()).into(), None)
         } else {
-            (text, Some(going))
+            let piece = Bytes::from_owner(InRoom(text, going.room.clone()));
+            (piece, Some(going))
         }))
     })
 }
