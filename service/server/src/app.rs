@@ -8,6 +8,7 @@ use crate::event_log::steps::Faults;
 use crate::event_log::sweeper::Sweeper;
 use crate::event_log::writer::{Parts, Writer};
 use crate::ops::drain::Drain;
+use crate::ops::feeds::Feeds;
 use crate::ops::memory::Memory;
 use crate::ops::metrics::{Metrics, Sampled};
 use crate::ops::rates::Rates;
@@ -59,6 +60,8 @@ pub struct App {
     pub rates: Arc<Rates>,
     /// Room for bodies.
     pub memory: Memory,
+    /// Streams of events that are open.
+    pub feeds: Arc<Feeds>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Arc<[IpNet]>,
     /// Whether the service is about to stop.
@@ -155,6 +158,7 @@ impl App {
             issuer: Arc::from(config.issuer()),
             prefixes: Arc::new(config.prefixes.clone()),
             memory: Memory::new(&metrics.shed),
+            feeds: Arc::new(Feeds::new(&database.pool, metrics.shed.clone())),
             metrics,
             rates: Arc::new(Rates::new(&config.limits)),
             trusted_proxies: Arc::from(config.trusted_proxies.as_slice()),

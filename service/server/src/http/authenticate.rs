@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::ops::metrics::Limited;
 use crate::ops::rates::ClientAddress;
 use crate::read_model::sessions;
+use crate::read_model::tables::LoadError;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::ids::{OrganizationId, Seq};
 use counterfoil_domain::plaintext::{Digest, has_form};
@@ -17,6 +18,7 @@ use counterfoil_domain::role::Role;
 use counterfoil_domain::scope::Scopes;
 use counterfoil_domain::token::Kind;
 use http::request::Parts;
+use sqlx::PgPool;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -170,21 +172,28 @@ async fn session(
 }
 
 /// The role that a caller's credential still gives, for an answer that goes on for long: none once it has ended, counts
-/// no more where it acts, or lacks the scope. None in doubt, too.
-pub(super) async fn role_still(caller: &Caller, app: &App, scope: &str) -> Option<Role> {
+/// no more where it acts, or lacks the scope. None where nothing is fresh, too. Sessions are looked up in `pool`.
+///
+/// # Errors
+/// The database's, which says neither yes nor no.
+pub(super) async fn role_still(
+    caller: &Caller,
+    app: &App,
+    pool: &PgPool,
+    scope: &str,
+) -> Result<Option<Role>, LoadError> {
     let now = app.clock.now();
-    match caller.credential {
-        Credential::Token { id, .. } => {
-            let found = app.index.find(&caller.digest, now)?;
-            (found.token == id && found.works && found.scopes.has(scope)).then_some(())?;
-        }
+    let counts = match caller.credential {
+        Credential::Token { id, .. } => app
+            .index
+            .find(&caller.digest, now)
+            .is_some_and(|found| found.token == id && found.works && found.scopes.has(scope)),
         Credential::Session { expires_at, .. } => {
-            sessions::find(&app.pool, &caller.digest).await.ok()??;
-            (now < expires_at).then_some(())?;
+            now < expires_at && sessions::find(pool, &caller.digest).await?.is_some()
         }
-    }
+    };
     let role = app.index.role(caller.user, caller.organization, caller.since);
-    role.filter(|_| app.is_fresh())
+    Ok(role.filter(|_| counts && app.is_fresh()))
 }
 
 /// Takes a request from the credential's allowance.

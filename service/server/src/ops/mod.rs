@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod drain;
+pub mod feeds;
 pub mod memory;
 pub mod metrics;
 pub mod rates;

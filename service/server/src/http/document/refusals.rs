@@ -116,6 +116,7 @@ fn known() -> Vec<Problem> {
         Problem::key_reused(),
         Problem::too_many(Duration::from_secs(1)),
         Problem::too_many_failures(60),
+        Problem::too_many_streams(),
         Problem::framing(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
         Problem::internal(),
         Problem::in_doubt(Doubt::Starting),

@@ -19,6 +19,7 @@ use crate::http::problem::Problem;
 use crate::http::progress::Progress;
 use crate::http::query::Query;
 use crate::http::tracked::{HasRoom, Kept};
+use crate::ops::feeds::TooMany;
 use axum::body::Body;
 use axum::extract::{Extension, OriginalUri, State};
 use axum::response::Response;
@@ -89,7 +90,8 @@ fn position(text: &str) -> Option<Seq> {
 ///
 /// Owners, admins and auditors see every event of the organization and its members'; others see their own. Events come in
 /// the order of the log. A page may be empty and not the last one: `more` says whether to go on, from `next_after`. Each
-/// event is shown as it was written, with its chain value, so that a download proves itself.
+/// event is shown as it was written, with its chain value, so that a download proves itself. A credential has at most 4
+/// streams open at a time.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
@@ -117,6 +119,7 @@ fn position(text: &str) -> Option<Seq> {
     ), links(
         ("next_page" = (operation_id = "list_events", parameters(("after" = "$response.body#/next_after")))),
     ))),
+    extensions(("x-refuses" = json!(["too-many-streams"]))),
 )]
 pub async fn list(
     State(app): State<App>,
@@ -130,9 +133,13 @@ pub async fn list(
     if wants_stream(&headers) {
         // Without a limit the stream has none.
         let limit = query.get("limit").map(|_| query.limit(PAGE.0, PAGE.1)).transpose()?;
+        let feed = app.feeds.open(caller.credential.id()).map_err(|too_many| match too_many {
+            TooMany::OfOne => Problem::too_many_streams(),
+            TooMany::All => Problem::overloaded(),
+        })?;
         let room = app.memory.going(stream::ROOM).map_err(|_| Problem::overloaded())?;
         let reading = Reading::begin(app, caller, asked, limit.unwrap_or(usize::MAX)).await?;
-        return Ok(answer(NDJSON, Body::from_stream(stream::lines(reading, progress.0, room))));
+        return Ok(answer(NDJSON, Body::from_stream(stream::lines(reading, progress.0, (feed, room)))));
     }
     let limit = query.limit(PAGE.0, PAGE.1)?;
     // Before anything is read, as far as that can be known.

@@ -229,3 +229,61 @@ async fn what_was_decided_after_a_credentials_end_is_not_shown_to_it() {
     }
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_outlasts_a_pool_that_has_nothing_to_give() {
+    let service = with_many().await;
+    let session = signed_in(&service, OWNER, &owners_password(&service)).await;
+    let pool = service.database.pool.clone();
+    for credential in [session, service.made.owner.token.clone()] {
+        let begun = begin(&service, &credential).await;
+        let held =
+            futures_util::future::join_all((0..pool.options().get_max_connections()).map(|_| pool.acquire()))
+                .await;
+        // Longer than a reader of the pool waits.
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(5500)).await;
+            drop(held);
+        };
+        let (lines, ()) = tokio::join!(begun.lines(), release);
+        assert_eq!(lines.last().unwrap().more, Some(false));
+        assert!(lines.len() as i64 > MANY);
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_has_a_few_streams_at_a_time() {
+    let service = with_many().await;
+    let (plaintext, _) = token(&service).await;
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.push(begin(&service, &plaintext).await);
+    }
+    let ask = async || {
+        let request = Client::new().get(format!("{}/v1/events", service.base())).bearer_auth(&plaintext);
+        request.header("accept", "application/x-ndjson").send().await.unwrap()
+    };
+    let refused = ask().await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(refused.json::<Value>().await.unwrap()["type"], "/problems/too-many-streams");
+    // Pages are no streams, and other credentials have their own.
+    assert_eq!(service.call(Method::GET, "/v1/events", &plaintext, None).await.0, StatusCode::OK);
+    drop(begin(&service, &service.made.owner.token).await);
+    // One that ends makes room, whether it is read to its end or given up.
+    open.pop().unwrap().lines().await;
+    drop(open.pop());
+    let until = Instant::now() + Duration::from_secs(20);
+    for _ in 0..2 {
+        let mut again = ask().await;
+        while again.status() != StatusCode::OK {
+            assert!(Instant::now() < until);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            again = ask().await;
+        }
+        open.push(Begun { response: again, text: Vec::new() });
+    }
+    assert_eq!(ask().await.status(), StatusCode::TOO_MANY_REQUESTS);
+    service.stop().await;
+}

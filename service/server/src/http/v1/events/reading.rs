@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 /// How long the index may need for what the log has already.
 const BEHIND: Duration = Duration::from_secs(1);
 /// How long it may take to find out whether the reader may still read.
-const JUDGED: Duration = Duration::from_millis(200);
+const JUDGED: Duration = Duration::from_millis(100);
 
 /// What is read, once its bounds are known.
 pub(super) struct Reading {
@@ -56,7 +56,7 @@ impl Reading {
         drop(connection);
         // The credential was judged before the head was read. Once the index is there, its judgment is about the head.
         known_here(&app, head).await?;
-        let role = role_still(&caller, &app, READ).await.ok_or_else(|| match app.is_fresh() {
+        let role = role_still(&caller, &app, &app.pool, READ).await?.ok_or_else(|| match app.is_fresh() {
             true => Problem::unauthenticated(),
             false => in_doubt(&app),
         })?;
@@ -69,8 +69,19 @@ impl Reading {
         Ok(Self { app, caller, viewer, filter, after: asked.after, last, head, left })
     }
 
+    /// The next events of a stream, at most so many. It waits for the pool as long as that has nothing to give.
+    pub(super) async fn next_of_stream(&mut self, most: usize) -> Result<Vec<Item>, sqlx::Error> {
+        loop {
+            match self.next(most).await {
+                Err(sqlx::Error::PoolTimedOut) => {}
+                next => return next,
+            }
+        }
+    }
+
     /// The next events, at most so many. Goes on from where it looked.
     pub(super) async fn next(&mut self, most: usize) -> Result<Vec<Item>, sqlx::Error> {
+        let _place = self.app.feeds.page().await?;
         let mut connection = self.app.pool.acquire().await?;
         let limit = most.min(self.left);
         let page = page(&mut connection, &self.viewer, &self.filter, self.after, self.last, limit);
@@ -118,10 +129,12 @@ pub(super) struct Right {
 }
 
 impl Right {
-    /// Whether it is still there: a stream can outlast a credential, a membership and a role. In doubt it is not.
-    pub(super) async fn holds(&self) -> bool {
-        let role = timeout(JUDGED, role_still(&self.caller, &self.app, READ)).await.ok().flatten();
-        role.is_some_and(|role| !self.everything || allows(role, Permission::ReadAllEvents))
+    /// Whether it is still there: a stream can outlast a credential, a membership and a role. None if that cannot be said
+    /// at once.
+    pub(super) async fn holds(&self) -> Option<bool> {
+        let role = role_still(&self.caller, &self.app, &self.app.feeds.sessions, READ);
+        let role = timeout(JUDGED, role).await.ok()?.ok()?;
+        Some(role.is_some_and(|role| !self.everything || allows(role, Permission::ReadAllEvents)))
     }
 }
 
