@@ -11,7 +11,7 @@ use counterfoil::http::problem::Problem;
 use counterfoil::ops::drain::Stage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_is_waited_for_shortly_and_the_next_request_longer() {
