@@ -253,3 +253,23 @@ async fn gateways_are_for_those_who_may() {
     assert_eq!((service.events("gateway.removed").await, service.events("token.revoked").await), (0, 0));
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn null_is_no_way_to_say_as_it_was() {
+    let service = Service::start().await;
+    let owner = &service.made.owner.token;
+    let path = format!("/v1/gateways/{}", service.made.gateway.client_id);
+    for (method, path, body) in [
+        (Method::PATCH, path.as_str(), json!({ "name": null })),
+        (Method::PATCH, path.as_str(), json!({ "kinds": null })),
+        (Method::POST, "/v1/gateways", json!({ "name": "edge", "kinds": null })),
+    ] {
+        let (status, problem) = service.call(method, path, owner, Some(body.clone())).await;
+        assert_eq!(
+            (status, &problem["type"]),
+            (StatusCode::BAD_REQUEST, &json!("/problems/malformed")),
+            "{body}"
+        );
+    }
+    service.stop().await;
+}

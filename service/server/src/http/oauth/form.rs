@@ -47,12 +47,13 @@ impl<'a> Form<'a> {
     }
 }
 
-/// Requires the media type of a form.
-pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), OauthError> {
+/// Requires the media type of a form. A request without a body has none to name.
+pub(super) fn check_media_type(headers: &HeaderMap, is_empty: bool) -> Result<(), OauthError> {
     const FORM: &str = "application/x-www-form-urlencoded";
     let mut lines = headers.get_all(header::CONTENT_TYPE).iter();
     let usual = lines.next().is_some_and(|line| line == FORM) && lines.next().is_none();
-    if usual || media_type(headers).as_deref() == Some(FORM) {
+    let none = is_empty && !headers.contains_key(header::CONTENT_TYPE);
+    if usual || none || media_type(headers).as_deref() == Some(FORM) {
         return Ok(());
     }
     Err(no_form())
@@ -60,8 +61,13 @@ pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), OauthError> {
 
 /// Reads the bytes of a request's form.
 pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, OauthError> {
-    check_media_type(headers)?;
-    Ok(body::read(body, LIMIT).await?)
+    // A wrong one is refused before the form is waited for.
+    if headers.contains_key(header::CONTENT_TYPE) {
+        check_media_type(headers, false)?;
+    }
+    let bytes = body::read(body, LIMIT).await?;
+    check_media_type(headers, bytes.is_empty())?;
+    Ok(bytes)
 }
 
 /// Whether decoding would change a text. Without a branch a byte, so that many bytes are looked at in one instruction.

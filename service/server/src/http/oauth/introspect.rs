@@ -77,7 +77,7 @@ pub(crate) fn refused(app: &App, error: OauthError) -> Response {
 pub(crate) fn answer(app: &App, headers: &HeaderMap, form: &[u8]) -> Result<Answered, OauthError> {
     let at = app.at();
     let in_header = judge_header(app, at, &in_header(headers)?)?;
-    check_media_type(headers)?;
+    check_media_type(headers, form.is_empty())?;
     let form = Form::parse(form)?;
     let client = with_form(app, at, in_header, &form)?.ok_or(BAD_CLIENT)?;
     let token = form.get("token").ok_or(invalid("the parameter token is missing"))?;

@@ -1,7 +1,7 @@
 //! `/v1/gateways`: registering, changing and removing resource servers.
 
 use super::conditions::{idempotency, if_match};
-use super::fields::{InstantText, nullable};
+use super::fields::{InstantText, nullable, present};
 use super::gateways::{GatewayRecord, gateway_id, own, shown_as, tag};
 use super::record::{Record, value};
 use super::token_changes::WithReason;
@@ -46,8 +46,8 @@ pub struct Register {
     )]
     name: String,
     /// The kinds of token that are not inactive to it; absent: `personal` and `caller`.
-    #[serde(default)]
-    #[schema(value_type = Option<Vec<IntrospectedKind>>, min_items = 1)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<IntrospectedKind>, required = false, min_items = 1)]
     kinds: Option<Vec<String>>,
     /// If given, only caller keys of this environment are not inactive to it.
     #[serde(default)]
@@ -159,16 +159,18 @@ pub(super) fn new_token(
 #[serde(deny_unknown_fields)]
 pub struct Change {
     /// Its new name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(
+        value_type = String,
+        required = false,
         min_length = 1,
         max_length = 200,
         pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u001f\\u007f-\\u009f\\s][^\\u0000-\\u001f\\u007f-\\u009f]*$"
     )]
     name: Option<String>,
     /// The new kinds.
-    #[serde(default)]
-    #[schema(value_type = Option<Vec<IntrospectedKind>>, min_items = 1)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<IntrospectedKind>, required = false, min_items = 1)]
     kinds: Option<Vec<String>>,
     /// The environment whose caller keys are all that is not inactive to it; null for none.
     #[serde(default, deserialize_with = "nullable")]

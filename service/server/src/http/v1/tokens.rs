@@ -1,7 +1,7 @@
 //! `/v1/user/tokens`: issue, get, delete all.
 
 use super::conditions::idempotency;
-use super::fields::{InstantText, checked_note, checked_reason, checked_scopes, token_id};
+use super::fields::{InstantText, checked_note, checked_reason, checked_scopes, present, token_id};
 use super::record::{Record, own, tag, value};
 use crate::app::App;
 use crate::event_log::batch::Outcome;
@@ -38,8 +38,8 @@ pub struct Issue {
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<InstantText>,
     /// What it may do; absent: what its maker may.
-    #[serde(default)]
-    #[schema(value_type = Option<Vec<Scope>>, min_items = 1, max_items = 32)]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<Scope>, required = false, min_items = 1, max_items = 32)]
     scopes: Option<Vec<String>>,
 }
 

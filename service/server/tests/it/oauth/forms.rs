@@ -30,6 +30,9 @@ async fn forms_in_every_shape() {
             answer.assert_oauth(415, "invalid_request");
         }
     }
+    for door in ["introspect", "revoke"] {
+        doors.post(door, &good, "").await.assert_oauth(400, "invalid_request");
+    }
     let active = |body: String| (body, true);
     let inactive = |body: &str| (body.to_string(), false);
     for (body, is_active) in [

@@ -19,7 +19,12 @@ pub(crate) enum Cut {
     Underway,
     /// Once it is done, before that is told.
     After,
+    /// Once it is done, and an error of the disk is told in its place, as by a server that dies of it.
+    Failed,
 }
+
+/// An `ErrorResponse` of PostgreSQL's protocol with the code of a failing disk.
+const IO_ERROR: &[u8] = b"E\0\0\0\x38SPANIC\0VPANIC\0C58030\0Mcould not fsync a file of it\0\0";
 
 /// How it is with the line. A connection knows how many breaks there were when it was made.
 #[derive(Clone, Copy)]
@@ -148,6 +153,10 @@ async fn pass(
                 return Err(ErrorKind::ConnectionAborted.into());
             }
             Some(Cut::After) if way == Way::Back && bytes.windows(7).any(|text| text == b"COMMIT\0") => {
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
+            Some(Cut::Failed) if way == Way::Back && bytes.windows(7).any(|text| text == b"COMMIT\0") => {
+                to.write_all(IO_ERROR).await?;
                 return Err(ErrorKind::ConnectionAborted.into());
             }
             _ => to.write_all(bytes).await?,
