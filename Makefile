@@ -16,7 +16,7 @@ test:
 	@ops/install postgresql curl schemathesis
 	cargo test --workspace --no-fail-fast -- --include-ignored
 
-## bench: the benchmark, in about eight minutes after the build; the table is written to load-tests/results
+## bench: the benchmark, in about nine minutes after the build; the table is written to load-tests/results
 bench:
 	@ops/install postgresql wrk
 	cargo build --release -p counterfoil -p counterfoil-load-tests
