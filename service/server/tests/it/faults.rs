@@ -138,7 +138,7 @@ async fn broken_once(
     assert_eq!(
         told.iter().any(|(status, ..)| *status == StatusCode::SERVICE_UNAVAILABLE),
         lost_for_good,
-        "{key}"
+        "{key}: {issue:?} {revoke:?} {narrow:?}"
     );
     if revoke.0.is_success() {
         assert_ne!(service.is_active(&text(&doomed, "plaintext")).await, Some(true), "{key}");

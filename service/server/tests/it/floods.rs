@@ -223,7 +223,7 @@ async fn slow_clients_in_numbers_harm_nobody_and_leave_nothing_behind() {
     }
 
     let quiet = good_traffic(&people, &base, &token, lasting / 2).await;
-    let (memory_before, files_before) = (memory(&process), process.open_files());
+    let (memory_before, files_before) = (memory(&process), process.open_files().await);
     let (flood, mut clients) = (Arc::new(Flood::default()), JoinSet::new());
     let address: SocketAddr = base.trim_start_matches("http://").parse().unwrap();
     for number in 0..count {
@@ -257,8 +257,12 @@ async fn slow_clients_in_numbers_harm_nobody_and_leave_nothing_behind() {
     flood.is_over.store(true, Ordering::Relaxed);
     tokio::time::timeout(Duration::from_secs(90), clients.join_all()).await.unwrap();
     let until = Instant::now() + Duration::from_secs(30);
-    while process.open_files() > files_before + 20 {
-        assert!(Instant::now() < until, "{} open files, {files_before} before", process.open_files());
+    loop {
+        let files = process.open_files().await;
+        if files <= files_before + 20 {
+            break;
+        }
+        assert!(Instant::now() < until, "{files} open files, {files_before} before");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(people.introspect(&base, &token).await, Some(true));

@@ -32,6 +32,7 @@ pub(super) struct Gauges {
     fresh: Gauge,
     rate_keys: Gauge,
     memory: Gauge,
+    files: Gauge,
 }
 
 impl Gauges {
@@ -47,6 +48,7 @@ impl Gauges {
             fresh: gauge("counterfoil_fresh", "1 while this node may answer that a token is active"),
             rate_keys: gauge("counterfoil_rate_limit_keys", "Keys of rate limits"),
             memory: gauge("process_resident_memory_bytes", "Resident memory"),
+            files: gauge("process_open_fds", "Open files, connections included"),
         }
     }
 
@@ -63,6 +65,9 @@ impl Gauges {
         if let Some(bytes) = resident_memory() {
             self.memory.set(bytes as f64);
         }
+        if let Some(files) = open_files() {
+            self.files.set(files as f64);
+        }
     }
 }
 
@@ -78,4 +83,9 @@ fn resident_memory() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+/// How many files this process has open. Nobody else may look, but for root, since the process leaves no core either.
+fn open_files() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/fd").ok()?.count())
 }

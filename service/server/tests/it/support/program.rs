@@ -177,9 +177,11 @@ impl Program {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
     }
 
-    /// How many files it has open.
-    pub(crate) fn open_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    /// How many files it has open, as it says itself.
+    pub(crate) async fn open_files(&self) -> usize {
+        let metrics = reqwest::get(format!("{}/metrics", self.metrics)).await.unwrap().text().await.unwrap();
+        let files = metrics.lines().find_map(|line| line.strip_prefix("process_open_fds "));
+        files.unwrap().parse().unwrap()
     }
 
     /// Where it serves: scheme, host and port.
