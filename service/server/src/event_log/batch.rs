@@ -136,9 +136,10 @@ async fn attempt(
         Ok(())
     })
     .await?;
+    let asked = input.clock.now();
     let head = in_time(async { Ok(append::head(connection).await?) }).await?;
     // At once, beside the database's: what follows may take long.
-    let clock = clocks(input.clock.now(), input.steady, &head);
+    let clock = clocks((asked, input.clock.now()), input.steady, &head);
     if let Some(applier) = applier {
         applier.follow(connection, &head).await?;
     }

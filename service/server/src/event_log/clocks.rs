@@ -12,9 +12,11 @@ use std::time::Duration;
 /// Two clocks agree if they differ by at most this, in microseconds.
 pub(crate) const TOLERANCE: u64 = 2_000_000;
 
-/// The node's clock and the database's, judged.
-pub fn clocks(node: Timestamp, steady: Steady, head: &Head) -> state::Clock {
-    let agree = node.distance(head.now) <= TOLERANCE;
+/// The node's clock and the database's, judged. The node's is read before the database is asked for its own, and once it
+/// has answered: however long that took, two clocks that agree lie so.
+pub fn clocks((asked, node): (Timestamp, Timestamp), steady: Steady, head: &Head) -> state::Clock {
+    let lies_between = asked <= head.now && head.now <= node;
+    let agree = lies_between || asked.distance(head.now).min(node.distance(head.now)) <= TOLERANCE;
     let log_is_ahead = head.decided_at > head.now.min(node).plus_seconds(2);
     let trusted = agree && steady.is_steady() && !log_is_ahead;
     state::Clock { database: head.now, node, trusted, ends_after: steady.ends_after }
@@ -85,8 +87,7 @@ impl SteadyClock {
 
     /// Takes a sample. It must be asked for often, while nothing is written too: a jump shows only between samples.
     pub fn check(&mut self, clock: &Clock) -> Steady {
-        let boot = clock.boottime();
-        let offset = clock.now().micros() - boot.as_micros() as i64;
+        let (boot, offset) = read(clock);
         // A sample is kept as old as it was last true, so that a jump is remembered for the whole minute. The last one is
         // compared with however old it is: a clock may come back wrong from a pause of the whole machine.
         let jumps = match self.samples.back_mut() {
@@ -110,9 +111,31 @@ impl SteadyClock {
     }
 }
 
+/// The time since boot, and the wall clock's distance from it. Read again where the system was elsewhere in between: that
+/// would look like a jump.
+fn read(clock: &Clock) -> (Duration, i64) {
+    loop {
+        let (boot, wall) = (clock.boottime(), clock.now());
+        if clock.boottime() - boot < Duration::from_millis(50) {
+            return (boot, wall.micros() - boot.as_micros() as i64);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use counterfoil_domain::plaintext::Digest;
+
+    #[test]
+    fn clocks_that_agree_do_so_however_long_the_answer_took() {
+        let at = |seconds: i64| Timestamp::from_micros(1_000_000_000_000_000 + seconds * 1_000_000);
+        let steady = Steady { jumped: None, ends_after: 0 };
+        for (database, trusted) in [(-3, false), (-2, true), (1, true), (4, true), (7, true), (8, false)] {
+            let head = Head { seq: 0, chain: Digest([0; 32]), decided_at: at(-10), now: at(database) };
+            assert_eq!(clocks((at(0), at(5)), steady, &head).trusted, trusted, "{database}");
+        }
+    }
 
     const HOUR: i64 = 3_600_000_000;
 

@@ -130,7 +130,7 @@ impl Node {
     }
 
     /// The log's end, once everything up to it is applied, and the node's clock as of then.
-    async fn look(&mut self) -> Result<(Head, Timestamp), SessionError> {
+    async fn look(&mut self) -> Result<(Head, (Timestamp, Timestamp)), SessionError> {
         let clock = self.clock.clone();
         let (session, applier) = self.ready().await?;
         session.follow(applier, &clock).await

@@ -180,8 +180,8 @@ impl Session {
         in_time(async { Ok(append::head(&mut self.connection).await?) }).await
     }
 
-    /// The log's end, once everything up to it is applied: a proof of freshness. With it, what the node's clock said when
-    /// the database's was read.
+    /// The log's end, once everything up to it is applied: a proof of freshness. With it, what the node's clock said before
+    /// the database was asked for its own, and then.
     ///
     /// # Errors
     /// The database's, or the applier's.
@@ -189,9 +189,10 @@ impl Session {
         &mut self,
         applier: &mut Applier,
         clock: &Clock,
-    ) -> Result<(Head, Timestamp), SessionError> {
+    ) -> Result<(Head, (Timestamp, Timestamp)), SessionError> {
+        let asked = clock.now();
         let head = self.head().await?;
-        let now = clock.now();
+        let now = (asked, clock.now());
         applier.follow(&mut self.connection, &head).await?;
         Ok((head, now))
     }
