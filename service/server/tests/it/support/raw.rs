@@ -56,9 +56,14 @@ pub(crate) struct Raw {
 impl Raw {
     /// Connects to a service.
     pub(crate) async fn to(base: &str) -> Self {
-        let stream = TcpStream::connect(base.trim_start_matches("http://")).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, came: Vec::new() }
+        Self::try_to(base).await.unwrap()
+    }
+
+    /// Connects to a service, or fails.
+    pub(crate) async fn try_to(base: &str) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(base.trim_start_matches("http://")).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, came: Vec::new() })
     }
 
     /// Sends bytes.
