@@ -266,10 +266,12 @@ async fn a_drain_says_so_and_answers_what_is_under_way() {
     assert!(idle.ends_within(millis(20_000)).await);
     // Idle connections are closed when no new ones are accepted any more. What is refused is the answer: while a child of
     // another test has yet to become its program, it holds the listening socket too, and the kernel goes on connecting.
-    let late = match Raw::try_to(service.base()).await {
-        Ok(mut late) if late.try_send(GET.as_ref()).await.is_ok() => late.try_answer(false).await,
-        _ => None,
-    };
+    let mut late = None;
+    if let Ok(mut raw) = Raw::try_to(service.base()).await
+        && raw.try_send(GET.as_ref()).await.is_ok()
+    {
+        late = raw.try_answer(false).await;
+    }
     assert!(late.is_none(), "{late:?}");
     half.send(&body[5..]).await;
     let answer = half.answer().await;
