@@ -36,6 +36,9 @@ pub enum BatchError {
     /// The connection was lost before COMMIT was sent: nothing of it happened.
     #[error("the connection was lost before the commit: {0}")]
     Lost(#[source] sqlx::Error),
+    /// The connection was lost at COMMIT, and the log does not have it: nothing of it happened.
+    #[error("the commit did not arrive: {0}")]
+    NotThere(#[source] sqlx::Error),
     /// The connection was lost at COMMIT: these records are in the log, or none of them.
     #[error("the outcome of a commit is unknown: {source}")]
     Unknown {
@@ -53,7 +56,7 @@ impl BatchError {
             Self::NoSession(error) => NotNow::InDoubt(error.doubt()),
             Self::Behind(error) => NotNow::InDoubt(error.doubt()),
             Self::Definite(_) => NotNow::NotStored,
-            Self::Lost(error) => NotNow::InDoubt(doubt(error)),
+            Self::Lost(error) | Self::NotThere(error) => NotNow::InDoubt(doubt(error)),
             Self::Unknown { .. } => NotNow::Unknown,
         }
     }

@@ -215,16 +215,11 @@ impl Task {
 
     /// One attempt, and a second where the first certainly left nothing behind.
     async fn attempt(&mut self, batch: &[Queued]) -> Result<Replies, BatchError> {
-        match self.once(batch).await {
-            Err(BatchError::Lost(error)) => {
-                self.node.lost(failure::doubt(&error), &error);
-                self.once(batch).await.inspect_err(|error| {
-                    if let BatchError::Lost(lost) = error {
-                        self.node.lost(failure::doubt(lost), lost);
-                    }
-                })
-            }
-            other => other,
+        let first = self.once(batch).await;
+        if let Err(BatchError::Lost(_) | BatchError::NotThere(_)) = first {
+            self.once(batch).await
+        } else {
+            first
         }
     }
 
@@ -232,6 +227,9 @@ impl Task {
     async fn once(&mut self, batch: &[Queued]) -> Result<Replies, BatchError> {
         let begun = Instant::now();
         let done = self.decide(batch).await;
+        if let Err(BatchError::Lost(error)) = &done {
+            self.node.lost(failure::doubt(error), error);
+        }
         self.metrics.batch.record(batch.len() as f64);
         self.metrics.seconds.record(begun.elapsed());
         let counter = if done.is_ok() { &self.metrics.commits } else { &self.metrics.failures };
@@ -263,13 +261,14 @@ impl Task {
     }
 
     /// Finds out what became of a commit: on a new session, under the append lock, with the old backend ended. If it
-    /// happened, it is applied.
+    /// happened, it is applied. If it did not, the new session goes on.
     async fn resolve(&mut self, source: sqlx::Error, committed: Committed) -> Result<Committed, BatchError> {
         self.node.lost(failure::doubt(&source), &format!("the outcome of a commit is unknown: {source}"));
         let deadline = Instant::now() + LOOKING;
         loop {
             match self.node.was_committed(&committed).await {
                 Ok(true) => return Ok(committed),
+                Ok(false) => return Err(BatchError::NotThere(source)),
                 Err(error) if Instant::now() < deadline => {
                     self.node.lost(error.doubt(), &error);
                     tokio::time::sleep(Duration::from_millis(100)).await;

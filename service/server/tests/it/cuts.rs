@@ -1,5 +1,6 @@
 //! The connection to PostgreSQL is cut at COMMIT, again and again: before anything of it arrives, while it is done, before
-//! that is told, and with an error in place of what is done. Whoever asks again gets what they asked for, once.
+//! that is told, and with an error in place of what is done. What never arrived is sent again; whoever is told "not now" and
+//! asks again gets what they asked for, once.
 
 use crate::faults::{call, events_about, insist};
 use crate::support::tap::{Cut, Tap};
@@ -68,7 +69,9 @@ async fn cut_once(service: &Service, tap: &Tap, round: usize, told: &Told) {
     let cut = [Cut::Before, Cut::Underway, Cut::After, Cut::Failed][round % 4];
     let doomed = service.issue_patiently(json!({})).await;
     let (issued, key) = (service.events("token.issued").await, round.to_string());
-    tap.cut_at_the_next_commit(cut);
+    // What is cut before it arrives is sent once more, and given up after another cut.
+    let times = if cut == Cut::Before && round.is_multiple_of(8) { 2 } else { 1 };
+    tap.cut_at_the_next_commits(cut, times);
     let (more, token) = match round / 4 % 3 {
         0 => (1, issue(service, &key, told).await),
         kind => {
@@ -100,7 +103,8 @@ async fn cut_often(cuts: usize, told: &Told) {
 async fn what_is_cut_at_commit_and_asked_for_again_happens_once_and_at_once() {
     let (cuts, told) = (rounds(120, 1_200), Told::default());
     join_all((0..SERVICES).map(|_| cut_often(cuts / SERVICES, &told))).await;
-    // A quarter never arrived; of another, what was done was found out and told at once. Few cuts met the sweeper's commit.
+    // An eighth was cut twice before it arrived. Of the others, what was done was found out, or it was done then; few cuts
+    // met the sweeper's commit.
     let (done, not_now) = (told.done.get(), told.not_now.get());
-    assert!(done >= cuts / 6 && not_now >= cuts / 6, "{done} done and {not_now} not now");
+    assert!(done >= cuts * 2 / 3 && not_now >= cuts / 16, "{done} done and {not_now} not now");
 }

@@ -40,7 +40,8 @@ struct Line {
 /// See the module. Dropping it, and the hook of it, ends the line.
 pub(crate) struct Tap {
     line: watch::Sender<Line>,
-    armed: Arc<Mutex<Option<Cut>>>,
+    /// How the next commits are cut.
+    armed: Arc<Mutex<Vec<Cut>>>,
     directory: Scratch,
 }
 
@@ -74,14 +75,14 @@ impl Tap {
         self.line.send_modify(|line| (line.silent, line.lost_before) = (false, line.breaks));
     }
 
-    /// Cuts the connections that there are when the writer next commits.
-    pub(crate) fn cut_at_the_next_commit(&self, cut: Cut) {
-        *self.armed.lock().unwrap() = Some(cut);
+    /// Cuts the connections that there are when the writer next commits, so many times.
+    pub(crate) fn cut_at_the_next_commits(&self, cut: Cut, times: usize) {
+        *self.armed.lock().unwrap() = vec![cut; times];
     }
 
-    /// Whether the cut has been made.
+    /// Whether every cut has been made.
     pub(crate) fn has_cut(&self) -> bool {
-        self.armed.lock().unwrap().is_none()
+        self.armed.lock().unwrap().is_empty()
     }
 
     /// The writer's hook: it breaks no step, and says when a COMMIT is about to be sent.
@@ -89,7 +90,7 @@ impl Tap {
         let (line, armed) = (self.line.clone(), self.armed.clone());
         Arc::new(move |step| {
             if step == Step::Commit
-                && let Some(cut) = armed.lock().unwrap().take()
+                && let Some(cut) = armed.lock().unwrap().pop()
             {
                 line.send_modify(|line| {
                     line.breaks += 1;
