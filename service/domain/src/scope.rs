@@ -1,7 +1,8 @@
 //! Scopes: what a token was narrowed to.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use std::{fmt, sync::Arc};
+use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 /// Longest scope-token that is stored, in bytes.
 pub const LONGEST: usize = 64;
@@ -41,13 +42,21 @@ impl Scopes {
             () if set.is_empty() => Err(NotScopes::Empty),
             () if listed > MOST => Err(NotScopes::TooMany),
             () if !set.iter().all(|token| is_scope_token(token)) => Err(NotScopes::Malformed),
-            () => Ok(Self(set.join(" ").into())),
+            () => Ok(Self::of(set.join(" "))),
         }
     }
 
     /// What a session may, and so the default of what it issues.
     pub fn read_write() -> Self {
-        Self("read write".into())
+        Self::of("read write".into())
+    }
+
+    /// A set as RFC 6749 writes it. The sets that nearly all tokens have are kept once.
+    fn of(text: String) -> Self {
+        static USUAL: LazyLock<[Arc<str>; 3]> =
+            LazyLock::new(|| ["read", "write", "read write"].map(Arc::from));
+        let known = USUAL.iter().find(|usual| ***usual == *text);
+        Self(known.cloned().unwrap_or_else(|| text.into()))
     }
 
     /// Whether this set contains the scope-token.

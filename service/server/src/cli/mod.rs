@@ -15,8 +15,9 @@ pub(crate) mod verify;
 use counterfoil::config::Config;
 use counterfoil::passwords::Password;
 use counterfoil::postgres::connect::Database;
+use serde::Serialize;
 use std::error::Error;
-use std::io::{Read, Write};
+use std::io::{BufWriter, Read, Write};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -29,6 +30,18 @@ pub(crate) fn say(sentence: &str) {
 /// Writes to standard output. Whoever reads it may have read enough.
 pub(crate) fn document(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints a document that may be large: what is written is not kept.
+pub(crate) fn json(document: &impl Serialize) -> serde_json::Result<()> {
+    let mut output = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    // Whoever reads it may have enough, as of every document.
+    match serde_json::to_writer(&mut output, document) {
+        Err(error) if !error.is_io() => return Err(error),
+        _ => {}
+    }
+    let _ = writeln!(output).and_then(|()| output.flush());
+    Ok(())
 }
 
 /// Shows what is shown once. Where it cannot be shown, the error says what to do.

@@ -1,7 +1,7 @@
 //! `counterfoil replay`.
 
 use super::progress::{self, Measured};
-use super::{document, say, with_database};
+use super::{document, json, say, with_database};
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
 use counterfoil::event_log::replay::{Live, Replayed, Totals, database, download};
@@ -67,7 +67,7 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     }
     let measured = measured.of(replayed.events);
     if arguments.json {
-        document(&json(&replayed, measured)?)
+        json(&described(&replayed, measured))?;
     } else {
         print(&replayed, &measured)
     }
@@ -80,17 +80,9 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     Ok(())
 }
 
-fn json(replayed: &Replayed, measured: Measured) -> serde_json::Result<String> {
+fn described(replayed: &Replayed, measured: Measured) -> Document<'_> {
     let Replayed { seq, chain, at, live, totals, missing, .. } = replayed;
-    serde_json::to_string(&Document {
-        seq: *seq,
-        chain,
-        at: *at,
-        measured,
-        missing: *missing,
-        totals: *totals,
-        live,
-    })
+    Document { seq: *seq, chain, at: *at, measured, missing: *missing, totals: *totals, live }
 }
 
 fn print(replayed: &Replayed, measured: &Measured) {

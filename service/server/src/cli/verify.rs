@@ -1,7 +1,7 @@
 //! `counterfoil verify`.
 
 use super::progress::{self, Measured};
-use super::{document, with_database};
+use super::{document, json, with_database};
 use counterfoil::config::Config;
 use counterfoil::event_log::verify::{Difference, Verified, download, verify};
 use serde::Serialize;
@@ -52,7 +52,7 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     };
     let measured = measured.of(verified.events);
     if arguments.json {
-        document(&json(&verified, measured, arguments.from.is_some())?);
+        json(&described(&verified, measured, arguments.from.is_some()))?;
     } else {
         print(&verified, &measured, arguments.from.is_some());
     }
@@ -63,9 +63,9 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     }
 }
 
-fn json(verified: &Verified, measured: Measured, is_download: bool) -> serde_json::Result<String> {
+fn described(verified: &Verified, measured: Measured, is_download: bool) -> Document<'_> {
     let Verified { head, chain, rows, findings, extent, .. } = verified;
-    serde_json::to_string(&Document {
+    Document {
         ok: findings.count == 0,
         head: *head,
         chain,
@@ -75,7 +75,7 @@ fn json(verified: &Verified, measured: Measured, is_download: bool) -> serde_jso
         reaches_head: is_download.then_some(extent.end.is_some_and(|(_, whole)| whole)),
         difference_count: findings.count,
         differences: &findings.first,
-    })
+    }
 }
 
 fn print(verified: &Verified, measured: &Measured, is_download: bool) {

@@ -2,11 +2,12 @@
 
 use super::verify::{Findings, Progress, Until, VerifyError, Walk, walk_file, walk_table};
 use counterfoil_domain::ids::{OrganizationId, Seq, TokenId};
+use counterfoil_domain::scope::Scopes;
 use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::{Kind, Owner, State, Token};
 use serde::Serialize;
 use sqlx::{Connection, PgPool};
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub struct Live {
     /// Where it was issued.
     pub home: OrganizationId,
     /// What it may do.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     /// From when on it is inactive.
     pub expires_at: Option<Timestamp>,
 }
@@ -34,7 +35,7 @@ impl fmt::Display for Live {
             Owner::User(id) => ("user", id.0),
             Owner::Gateway(id) => ("gateway", id.0),
         };
-        write!(f, "{} {} of {what} {owner}: {}", self.id, self.kind.name(), self.scopes.join(" "))
+        write!(f, "{} {} of {what} {owner}: {}", self.id, self.kind.name(), self.scopes)
     }
 }
 
@@ -125,9 +126,9 @@ fn replayed(walk: Walk, until: Option<Until>, now: Timestamp) -> Replayed {
     }
     live.sort_unstable_by_key(|token| token.id);
     totals.live = live.len() as u64;
-    totals.owners = live.iter().map(|token| token.owner).collect::<BTreeSet<_>>().len() as u64;
+    totals.owners = live.iter().map(|token| token.owner).collect::<HashSet<_>>().len() as u64;
     let (seq, chain, events, missing) = (walk.head(), walk.chain().hex(), walk.events, walk.extent.missing);
-    Replayed { seq, chain, at, events, live, totals, findings: walk.findings, missing }
+    Replayed { seq, chain, at, events, live, totals, findings: walk.into_findings(), missing }
 }
 
 fn shown(token: &Token) -> Live {
@@ -136,7 +137,7 @@ fn shown(token: &Token) -> Live {
         kind: token.kind,
         owner: token.owner,
         home: token.home,
-        scopes: token.scopes.iter().map(String::from).collect(),
+        scopes: token.scopes.clone(),
         expires_at: token.expires_at,
     }
 }

@@ -116,8 +116,8 @@ pub async fn download(path: &Path, progress: &Arc<Progress>) -> Result<Verified,
 }
 
 fn verified(walk: Walk, rows: u64) -> Verified {
-    let (events, head, chain) = (walk.events, walk.head(), walk.chain().hex());
-    Verified { events, head, chain, rows, findings: walk.findings, extent: walk.extent }
+    let (events, head, chain, extent) = (walk.events, walk.head(), walk.chain().hex(), walk.extent);
+    Verified { events, head, chain, rows, findings: walk.into_findings(), extent }
 }
 
 /// Walks the table's events, in a snapshot.

@@ -78,6 +78,14 @@ impl Walk {
         self.last.map_or(CHAIN_START, |(_, chain, _)| chain)
     }
 
+    /// What was wrong. The rest is given up on a thread of its own: a million tokens take half a second to give up, and
+    /// nobody waits for that.
+    pub(crate) fn into_findings(self) -> Findings {
+        let Self { state, findings, values, .. } = self;
+        std::thread::spawn(move || drop((state, values)));
+        findings
+    }
+
     /// Takes what was read next.
     pub(crate) fn take(&mut self, read: Read) {
         match read {

@@ -20,7 +20,7 @@ async fn a_replay_gives_what_was_live() {
     let live: Vec<uuid::Uuid> = sqlx::query_scalar(sql).fetch_all(&service.database.pool).await.unwrap();
     assert_eq!(now.live.iter().map(|token| token.id.0).collect::<Vec<_>>(), live);
     let scopes_of = |replayed: &Replayed, id| {
-        replayed.live.iter().find(|token| token.id == id).map(|token| token.scopes.join(" "))
+        replayed.live.iter().find(|token| token.id == id).map(|token| token.scopes.to_string())
     };
     assert_eq!(scopes_of(&now, made.narrow).as_deref(), Some("read"));
     assert_eq!(scopes_of(&now, made.revoked), None);
