@@ -128,14 +128,14 @@ pub(super) fn token_rotated(state: &mut State, seq: Seq, body: &TokenRotated) ->
             kept.ok_or(FoldError::Impossible { seq, why: "no earlier plaintext is there to be kept" })?;
         (kept.ends_at, kept.until_used) = (ends_at, body.until_used);
     } else {
-        token.previous = Some(Previous {
+        token.previous = Some(Box::new(Previous {
             digest: token.digest,
             hint: token.hint.clone(),
             generation: token.generation,
             ends_at,
             until_used: body.until_used,
             ended: body.previous_ends_at.is_none().then_some(seq),
-        });
+        }));
     }
     (token.digest, token.hint, token.generation) = (body.digest, body.hint.clone(), body.generation);
     token.expires_at = body.expires_at;

@@ -96,8 +96,9 @@ pub struct Token {
     pub disabled: bool,
     /// The slot of its user that it holds; gateway tokens hold none.
     pub slot: Option<u16>,
-    /// The plaintext before this one, working beside it or kept so that its use can be counted.
-    pub previous: Option<Previous>,
+    /// The plaintext before this one, working beside it or kept so that its use can be counted. Boxed: few of a million
+    /// tokens have one.
+    pub previous: Option<Box<Previous>>,
     /// Ended for good.
     pub ended: Option<Ended>,
     /// The last event that changed this record.

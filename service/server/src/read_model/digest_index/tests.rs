@@ -43,14 +43,14 @@ fn rotated(mut token: Token, n: u32, overlap: bool) -> Token {
     let earlier = token.digest;
     token.generation += 1;
     token.digest = digest(n);
-    token.previous = Some(Previous {
+    token.previous = Some(Box::new(Previous {
         digest: earlier,
         hint: String::new(),
         generation: token.generation - 1,
         ends_at: Timestamp::from_micros(i64::MAX - 1),
         until_used: false,
         ended: (!overlap).then_some(1),
-    });
+    }));
     token
 }
 

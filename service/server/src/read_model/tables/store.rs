@@ -36,7 +36,7 @@ pub async fn tokens(connection: &mut PgConnection, tokens: &[&Token]) -> Result<
         .bind(each(tokens, |t| t.issued_seq as i64))
         .bind(each(tokens, |t| t.disabled))
         .bind(each(tokens, |t| t.slot.map(|slot| slot as i16)))
-        .bind(each(tokens, |t| t.previous.as_ref().map(previous_to_json)))
+        .bind(each(tokens, |t| t.previous.as_deref().map(previous_to_json)))
         .bind(each(tokens, |t| t.ended.map(|ended| ended.seq as i64)))
         .bind(each(tokens, |t| t.ended.map(|ended| to_sql(ended.at))))
         .bind(each(tokens, |t| t.ended.map(|ended| how_ended_name(ended.how))))

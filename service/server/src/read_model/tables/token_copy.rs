@@ -116,7 +116,7 @@ fn kind(fields: &mut Fields<'_>) -> Result<Kind, LoadError> {
     Ok(Kind::from_name(text(fields.bytes()?, "kind")?).ok_or_else(|| bad("kind"))?)
 }
 
-fn previous(fields: &mut Fields<'_>) -> Result<Option<Previous>, LoadError> {
+fn previous(fields: &mut Fields<'_>) -> Result<Option<Box<Previous>>, LoadError> {
     let json = fields.field().ok_or_else(|| bad("its form"))?;
     Ok(json.map(|json| previous_from_json(text(json, "previous")?)).transpose()?)
 }

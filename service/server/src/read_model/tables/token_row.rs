@@ -118,10 +118,10 @@ struct PreviousJson {
     ended: Option<u64>,
 }
 
-pub(super) fn previous_from_json(text: &str) -> Result<Previous, Unreadable> {
+pub(super) fn previous_from_json(text: &str) -> Result<Box<Previous>, Unreadable> {
     let PreviousJson { digest, hint, generation, ends_at, until_used, ended } =
         serde_json::from_str(text).map_err(|_| bad("previous"))?;
-    Ok(Previous { digest, hint, generation, ends_at, until_used, ended })
+    Ok(Box::new(Previous { digest, hint, generation, ends_at, until_used, ended }))
 }
 
 /// The earlier plaintext as the JSON of its column.
