@@ -9,6 +9,7 @@ use counterfoil_domain::role::Role;
 use counterfoil_domain::scope::Scopes;
 use counterfoil_domain::token::Kind;
 use counterfoil_domain::user::User;
+use smallvec::SmallVec;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -28,13 +29,19 @@ pub struct Directory {
 pub(crate) struct UserEntry {
     /// Its id.
     pub(crate) id: UserId,
-    /// Its e-mail address.
-    pub(crate) email: Arc<str>,
-    /// Its places in organizations.
-    pub(crate) memberships: Vec<(OrganizationId, Membership)>,
+    /// Its e-mail address, as UTF-8. Most lie here.
+    email: SmallVec<[u8; 48]>,
+    /// Its places in organizations: mostly one, which lies here, and not somewhere else that would be waited for.
+    pub(crate) memberships: SmallVec<[(OrganizationId, Membership); 1]>,
 }
 
 impl UserEntry {
+    /// Its e-mail address.
+    pub(crate) fn email(&self) -> &str {
+        // It was a text when it was put here.
+        std::str::from_utf8(&self.email).unwrap_or_default()
+    }
+
     /// Its place in an organization, present or former.
     pub(crate) fn membership(&self, organization: OrganizationId) -> Option<&Membership> {
         self.memberships.iter().find(|(id, _)| *id == organization).map(|(_, membership)| membership)
@@ -67,7 +74,7 @@ pub(crate) struct Profile {
 impl Directory {
     pub(crate) fn user_number(&mut self, id: UserId) -> u32 {
         *self.user_numbers.entry(id).or_insert_with(|| {
-            self.users.push(UserEntry { id, email: Arc::from(""), memberships: Vec::new() });
+            self.users.push(UserEntry { id, email: SmallVec::new(), memberships: SmallVec::new() });
             self.users.len() as u32 - 1
         })
     }
@@ -97,7 +104,8 @@ impl Directory {
     pub(crate) fn put_user(&mut self, user: &User, email: &str) {
         let number = self.user_number(user.id);
         let memberships = user.memberships.iter().map(|(id, membership)| (*id, *membership)).collect();
-        self.users[number as usize] = UserEntry { id: user.id, email: Arc::from(email), memberships };
+        self.users[number as usize] =
+            UserEntry { id: user.id, email: SmallVec::from_slice(email.as_bytes()), memberships };
     }
 
     pub(crate) fn put_organization(&mut self, organization: &Organization) {
@@ -158,9 +166,9 @@ impl Directory {
             .users
             .iter()
             .map(|user| {
-                user.email.len()
-                    + 16
-                    + user.memberships.capacity() * size_of::<(OrganizationId, Membership)>()
+                let memberships = if user.memberships.spilled() { user.memberships.capacity() } else { 0 };
+                let email = if user.email.spilled() { user.email.capacity() } else { 0 };
+                email + memberships * size_of::<(OrganizationId, Membership)>()
             })
             .sum();
         let tables = (self.user_numbers.capacity() + self.gateway_numbers.capacity())

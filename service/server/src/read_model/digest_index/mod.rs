@@ -16,6 +16,7 @@ mod directory;
 mod gather;
 mod seed;
 mod shard;
+mod table;
 mod uses;
 mod view;
 
@@ -97,7 +98,7 @@ impl DigestIndex {
         }
         for digest in before.iter().filter(|old| kept.iter().all(|record| record.digest != **old)) {
             let hash = self.seed.of_digest(digest);
-            let uses = write(&self.shards[Self::shard_of(hash)]).remove(hash, digest);
+            let uses = write(&self.shards[Self::shard_of(hash)]).remove(&self.seed, hash, digest);
             lock(&self.gathering).left.extend(uses);
         }
     }

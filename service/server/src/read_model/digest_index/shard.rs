@@ -1,11 +1,11 @@
 //! A part of the index: records of fixed size in chunks, and a table of their places by digest.
 
 use super::seed::Seed;
+use super::table::Table;
 use super::uses::{Noted, Tally, Uses};
 use counterfoil_domain::ids::{Seq, TokenId};
 use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::timestamp::Timestamp;
-use hashbrown::HashTable;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is known of a digest: 80 bytes, for there are millions.
@@ -101,12 +101,16 @@ struct Chunk {
 pub(crate) struct Shard {
     chunks: Vec<Chunk>,
     free: Vec<u32>,
-    places: HashTable<u32>,
+    places: Table,
+}
+
+fn slot(chunks: &[Chunk], place: u32) -> &Slot {
+    &chunks[place as usize / CHUNK].slots[place as usize % CHUNK]
 }
 
 impl Shard {
     fn slot(&self, place: u32) -> &Slot {
-        &self.chunks[place as usize / CHUNK].slots[place as usize % CHUNK]
+        slot(&self.chunks, place)
     }
 
     /// The record at a place that is taken.
@@ -120,7 +124,7 @@ impl Shard {
 
     /// The place of a digest's record.
     pub(crate) fn find(&self, hash: u64, digest: &Digest) -> Option<u32> {
-        self.places.find(hash, |place| self.at(*place).digest.same(digest)).copied()
+        self.places.find(hash, |place| self.at(place).digest.same(digest))
     }
 
     /// The record of a digest, copied out.
@@ -168,10 +172,7 @@ impl Shard {
         }
         let place = self.store(record);
         let chunks = &self.chunks;
-        let rehash = |place: &u32| {
-            seed.of_digest(&chunks[*place as usize / CHUNK].slots[*place as usize % CHUNK].record.digest)
-        };
-        self.places.insert_unique(hash, place, rehash);
+        self.places.insert(hash, place, |place| seed.of_digest(&slot(chunks, place).record.digest));
         place
     }
 
@@ -190,12 +191,12 @@ impl Shard {
     }
 
     /// Takes the record of a digest away, and gives its uses back.
-    pub(crate) fn remove(&mut self, hash: u64, digest: &Digest) -> Option<(TokenId, Tally)> {
+    pub(crate) fn remove(&mut self, seed: &Seed, hash: u64, digest: &Digest) -> Option<(TokenId, Tally)> {
         let chunks = &self.chunks;
-        let at = |place: &u32| &chunks[*place as usize / CHUNK].slots[*place as usize % CHUNK];
-        let entry = self.places.find_entry(hash, |place| at(place).record.digest == *digest).ok()?;
-        let (place, _) = entry.remove();
-        let slot = at(&place);
+        let of = |place| &slot(chunks, place).record.digest;
+        let place =
+            self.places.remove(hash, |place| of(place) == digest, |place| seed.of_digest(of(place)))?;
+        let slot = self.slot(place);
         let uses = slot.uses.take().map(|tally| (slot.record.id, tally));
         self.free.push(place);
         uses
@@ -208,7 +209,7 @@ impl Shard {
     pub(crate) fn memory_bytes(&self) -> usize {
         let chunks: usize = self.chunks.iter().map(|chunk| chunk.slots.capacity() * size_of::<Slot>()).sum();
         let lists = self.free.capacity() * size_of::<u32>() + self.chunks.capacity() * size_of::<Chunk>();
-        chunks + lists + self.places.allocation_size()
+        chunks + lists + self.places.memory_bytes()
     }
 }
 

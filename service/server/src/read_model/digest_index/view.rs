@@ -223,7 +223,7 @@ impl DigestIndex {
             scope: &profile.scope,
             client_id: sub,
             sub,
-            username: &user.email,
+            username: user.email(),
             token_type: "Bearer",
             iat: record.issued_at.into(),
             exp: (record.ends_at != i64::MAX).then(|| Timestamp::from_micros(record.ends_at).unix_seconds()),
