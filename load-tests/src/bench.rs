@@ -24,11 +24,11 @@ pub(crate) struct Arguments {
     /// Live tokens at the end.
     #[arg(long, default_value_t = 1_000_000)]
     tokens: usize,
-    /// Seconds of a round.
-    #[arg(long, default_value_t = 5)]
+    /// Seconds of a round: short ones, since a machine that is shared changes from one moment to the next.
+    #[arg(long, default_value_t = 2)]
     seconds: u64,
     /// Rounds at the largest size.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 11)]
     rounds: usize,
     /// Seconds of issues.
     #[arg(long, default_value_t = 60)]
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
 }
 
 /// Rounds at each of the smaller sizes.
-const SMALLER: usize = 3;
+const SMALLER: usize = 7;
 /// Starts of which the median counts.
 const STARTS: usize = 3;
 
@@ -110,7 +110,7 @@ async fn introspections(arguments: &Arguments, directory: &Path, report: &mut Re
     compare(&sizes, report);
     let service = service.ok_or("no size was measured")?;
     let capacity = sizes.last().map_or(0.0, |size| size.service(|m| m.summary.rate()));
-    let time = Duration::from_secs(2 * arguments.seconds);
+    let time = Duration::from_secs(5 * arguments.seconds);
     Load { service: &service, authorization: &authorization, seeded: &seeded, capacity, time }
         .run(report)
         .await?;

@@ -45,8 +45,14 @@ impl Rounds<'_> {
         let mut size = Size { tokens, service: Vec::new(), baseline: Vec::new() };
         let inactive = self.service.metric(INACTIVE).await?;
         for round in 0..self.count {
-            size.service.push(one.run(self.service).await?);
-            size.baseline.push(one.run(self.baseline).await?);
+            // Each goes first as often as the other: what a machine slows down by within a round falls on both.
+            if round % 2 == 0 {
+                size.service.push(one.run(self.service).await?);
+                size.baseline.push(one.run(self.baseline).await?);
+            } else {
+                size.baseline.push(one.run(self.baseline).await?);
+                size.service.push(one.run(self.service).await?);
+            }
             let ratio = size.service[round].summary.rate() / size.baseline[round].summary.rate();
             eprintln!(
                 "  {tokens} tokens, round {} of {}: {ratio:.3} of the fixed answer",
