@@ -91,6 +91,7 @@ async fn introspections(arguments: &Arguments, directory: &Path, report: &mut Re
             service.stop()?;
         }
         grow(&mut seeder, &mut seeded, *tokens).await?;
+        seeder.settle().await?;
         let running = match service.take() {
             Some(running) => running,
             None => start(arguments, &data, report).await?,

@@ -287,6 +287,7 @@ async fn shared(
 
 async fn load_all(connection: &mut PgConnection, index: &DigestIndex) -> Result<(), ApplyError> {
     shared(connection, index, "WHERE true OR id = ANY($1)", &[], &[], &[]).await?;
+    index.reserve(standing::about(connection).await?);
     standing::standing(connection, |token| index.put_token(token)).await?;
     Ok(())
 }

@@ -29,18 +29,59 @@ pub(crate) struct Stored {
     pub(crate) seq: Seq,
     pub(crate) event: Result<Recorded, Undecodable>,
     pub(crate) chain: Digest,
-    /// Whether the chain value follows from the one before; `None` if the one before is not there.
-    pub(crate) follows: Option<bool>,
+    pub(crate) follows: Follows,
     /// Copies in columns that differ from the record.
     pub(crate) wrong: Vec<&'static str>,
     /// The copies that the state explains: subject and user.
     pub(crate) about: Option<(Uuid, Option<Uuid>)>,
 }
 
-/// Remembers what came before.
+/// Whether a chain value follows from the one before; `None` if the one before is not there.
+pub(crate) type Follows = Option<bool>;
+
+/// The chain, link by link. Remembers the last event.
+#[derive(Default)]
+pub(crate) struct Links {
+    before: Option<(Seq, Digest)>,
+}
+
+impl Links {
+    fn before(&self) -> (Seq, Digest) {
+        self.before.unwrap_or((0, CHAIN_START))
+    }
+
+    /// Whether the next event's chain value follows.
+    pub(crate) fn follows(&mut self, seq: Seq, record: &str, value: Digest) -> Follows {
+        let before = self.before();
+        self.before = Some((seq, value));
+        (seq == before.0 + 1).then(|| chain(&before.1, record) == value)
+    }
+}
+
+/// A row's position, record and chain value; `None` for the mark at the end.
+pub(crate) fn chained(row: &[u8]) -> Result<Option<(Seq, &str, Digest)>, VerifyError> {
+    if row == [0xff, 0xff] {
+        return Ok(None);
+    }
+    first(&mut Fields::next(row, COLUMNS).ok_or(VerifyError::Copy)?).map(Some)
+}
+
+/// Columns of a row.
+const COLUMNS: u16 = 8;
+
+fn first<'a>(fields: &mut Fields<'a>) -> Result<(Seq, &'a str, Digest), VerifyError> {
+    let seq = i64::from_be_bytes(fields.array()?) as Seq;
+    let record = std::str::from_utf8(fields.bytes()?).map_err(|_| VerifyError::Copy)?;
+    // One of another length, where that constraint was dropped, is one that does not follow.
+    let digest = fields.field().flatten().and_then(|bytes| bytes.try_into().ok());
+    Ok((seq, record, digest.map_or(CHAIN_START, Digest)))
+}
+
+/// Reads what was stored.
 #[derive(Default)]
 pub(crate) struct Decoder {
-    before: Option<(Seq, Digest)>,
+    /// Of a download.
+    links: Links,
 }
 
 #[derive(Deserialize)]
@@ -66,8 +107,8 @@ impl Decoder {
     pub(crate) fn decode(&mut self, chunk: &Chunk, mut take: impl FnMut(Read)) -> Result<(), VerifyError> {
         match chunk {
             Chunk::Rows(rows) => {
-                for row in rows.iter() {
-                    if let Some(stored) = self.row(row)? {
+                for (row, follows) in rows.iter() {
+                    if let Some(stored) = stored_row(row, follows)? {
                         take(Read::Event(stored));
                     }
                 }
@@ -81,39 +122,11 @@ impl Decoder {
         Ok(())
     }
 
-    /// A row; `None` for the mark at the end.
-    fn row(&mut self, row: &[u8]) -> Result<Option<Stored>, VerifyError> {
-        if row == [0xff, 0xff] {
-            return Ok(None);
-        }
-        let mut fields = Fields::next(row, 8).ok_or(VerifyError::Copy)?;
-        let seq = i64::from_be_bytes(fields.array()?);
-        let record = std::str::from_utf8(fields.bytes()?).map_err(|_| VerifyError::Copy)?;
-        // One of another length, where that constraint was dropped, is one that does not follow.
-        let digest = fields.field().flatten().and_then(|bytes| bytes.try_into().ok());
-        let digest = digest.map_or(CHAIN_START, Digest);
-        let (name, organization) = (fields.bytes()?, fields.optional_uuid()?);
-        let (subject, user) = (fields.uuid()?, fields.optional_uuid()?);
-        let decided_at = i64::from_be_bytes(fields.array()?);
-        let mut stored = self.stored(Some(seq as Seq), record, digest);
-        stored.about = Some((subject, user));
-        if let Ok(recorded) = &stored.event {
-            let copies = [
-                ("seq", recorded.seq == stored.seq),
-                ("type", recorded.event.name().as_bytes() == name),
-                ("organization_id", recorded.organization.map(|id| id.0) == organization),
-                ("decided_at", recorded.decided_at.micros() == decided_at.saturating_add(EPOCH)),
-            ];
-            stored.wrong.extend(copies.iter().filter(|(_, same)| !same).map(|(column, _)| *column));
-        }
-        Ok(Some(stored))
-    }
-
     fn line(&mut self, line: &str, number: u64) -> Read {
         let Some(line) = line.strip_suffix('\n') else { return Read::Cut };
         if let Ok(Line { chain, record }) = serde_json::from_str(line) {
             return match Digest::from_hex(&chain) {
-                Some(chain) => Read::Event(self.stored(None, record.get(), chain)),
+                Some(chain) => Read::Event(self.of_line(record.get(), chain)),
                 None => Read::Strange(number),
             };
         }
@@ -123,13 +136,35 @@ impl Decoder {
         }
     }
 
-    fn stored(&mut self, seq: Option<Seq>, record: &str, digest: Digest) -> Stored {
+    fn of_line(&mut self, record: &str, value: Digest) -> Stored {
         let event = Recorded::decode(record);
-        let before = self.before.unwrap_or((0, CHAIN_START));
-        // An event of a download that cannot be read is taken for the next one: nothing else says where it stands.
-        let seq = seq.or_else(|| event.as_ref().ok().map(|recorded| recorded.seq)).unwrap_or(before.0 + 1);
-        let follows = (seq == before.0 + 1).then(|| chain(&before.1, record) == digest);
-        self.before = Some((seq, digest));
-        Stored { seq, event, chain: digest, follows, wrong: Vec::new(), about: None }
+        // One that cannot be read is taken for the next one: nothing else says where it stands.
+        let seq = event.as_ref().map_or(self.links.before().0 + 1, |recorded| recorded.seq);
+        let follows = self.links.follows(seq, record, value);
+        Stored { seq, event, chain: value, follows, wrong: Vec::new(), about: None }
     }
+}
+
+/// A row; `None` for the mark at the end.
+fn stored_row(row: &[u8], follows: Follows) -> Result<Option<Stored>, VerifyError> {
+    if row == [0xff, 0xff] {
+        return Ok(None);
+    }
+    let mut fields = Fields::next(row, COLUMNS).ok_or(VerifyError::Copy)?;
+    let (seq, record, digest) = first(&mut fields)?;
+    let (name, organization) = (fields.bytes()?, fields.optional_uuid()?);
+    let (subject, user) = (fields.uuid()?, fields.optional_uuid()?);
+    let decided_at = i64::from_be_bytes(fields.array()?);
+    let event = Recorded::decode(record);
+    let mut wrong = Vec::new();
+    if let Ok(recorded) = &event {
+        let copies = [
+            ("seq", recorded.seq == seq),
+            ("type", recorded.event.name().as_bytes() == name),
+            ("organization_id", recorded.organization.map(|id| id.0) == organization),
+            ("decided_at", recorded.decided_at.micros() == decided_at.saturating_add(EPOCH)),
+        ];
+        wrong.extend(copies.iter().filter(|(_, same)| !same).map(|(column, _)| *column));
+    }
+    Ok(Some(Stored { seq, event, chain: digest, follows, wrong, about: Some((subject, user)) }))
 }

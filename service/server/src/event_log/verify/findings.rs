@@ -61,6 +61,13 @@ impl Findings {
         self.note(Difference { seq: None, table: None, id: None, what });
     }
 
+    /// Adds what was found elsewhere.
+    pub fn add(&mut self, others: Self) {
+        self.count += others.count;
+        let room = KEPT.saturating_sub(self.first.len());
+        self.first.extend(others.first.into_iter().take(room));
+    }
+
     fn note(&mut self, difference: Difference) {
         self.count += 1;
         if self.first.len() < KEPT {

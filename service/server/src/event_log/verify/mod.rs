@@ -15,6 +15,7 @@
 pub mod findings;
 pub mod walk;
 
+mod claims;
 mod decode;
 mod source;
 mod tables;
@@ -27,7 +28,7 @@ use crate::postgres::copy::CopyError;
 use counterfoil_domain::ids::Seq;
 use decode::Decoder;
 use source::{Chunk, Rows};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,9 +102,25 @@ pub async fn verify(pool: &PgPool, progress: &Arc<Progress>) -> Result<Verified,
     connection.close_on_drop();
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let mut walk = walk_table(&mut snapshot, None, progress).await?;
-    let rows = tables::compare(&mut snapshot, &mut walk, progress).await?;
+    let mut beside = pool.acquire().await?;
+    beside.close_on_drop();
+    let mut same = same_snapshot(&mut snapshot, &mut beside).await?;
+    let rows = tables::compare([&mut snapshot, &mut same], &mut walk, progress).await?;
+    same.rollback().await?;
     snapshot.rollback().await?;
     Ok(verified(walk, rows))
+}
+
+/// Another connection's transaction, which sees what `snapshot` sees.
+async fn same_snapshot<'a>(
+    snapshot: &mut PgConnection,
+    beside: &'a mut PgConnection,
+) -> Result<Transaction<'a, Postgres>, VerifyError> {
+    let name: String = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(snapshot).await?;
+    let mut same = beside.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    // It takes no parameter; the name is the server's own.
+    sqlx::query(AssertSqlSafe(format!("SET TRANSACTION SNAPSHOT '{name}'"))).execute(&mut *same).await?;
+    Ok(same)
 }
 
 /// Verifies a download of the feed: order, chain, and that what is there can have happened. Where events are missing,

@@ -2,6 +2,7 @@
 //! another thread decodes, so that reading, decoding and folding go on at the same time.
 
 use super::VerifyError;
+use super::decode::{Follows, Links, chained};
 use crate::postgres::copy::copy;
 use counterfoil_domain::ids::Seq;
 use futures_util::TryStreamExt;
@@ -23,19 +24,20 @@ pub(crate) enum Chunk {
 #[derive(Default)]
 pub(crate) struct Rows {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    /// Where each row ends, and whether its chain value follows.
+    ends: Vec<(usize, Follows)>,
 }
 
 impl Rows {
-    fn push(&mut self, row: &[u8]) {
+    fn push(&mut self, row: &[u8], follows: Follows) {
         self.bytes.extend_from_slice(row);
-        self.ends.push(self.bytes.len());
+        self.ends.push((self.bytes.len(), follows));
     }
 
-    /// Each row.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    /// Each row, and whether its chain value follows.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], Follows)> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|(end, _)| *end));
+        starts.zip(&self.ends).map(|(start, (end, follows))| (&self.bytes[start..*end], *follows))
     }
 
     /// Makes place for other rows.
@@ -62,8 +64,11 @@ pub(crate) async fn rows(
     );
     let mut chunk = Rows::default();
     let mut rows = copy(connection, &sql).await?;
+    // The chain needs nothing that is folded, so it is computed here: the thread that folds is the busier one.
+    let mut links = Links::default();
     while let Some(row) = rows.try_next().await? {
-        chunk.push(&row);
+        let follows = chained(&row)?.and_then(|(seq, record, chain)| links.follows(seq, record, chain));
+        chunk.push(&row, follows);
         if chunk.ends.len() == CHUNK {
             let next = used.try_recv().unwrap_or_default();
             // Nobody listens any more if the walk failed; it says so itself.

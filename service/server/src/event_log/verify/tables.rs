@@ -3,16 +3,12 @@
 use super::findings::Findings;
 use super::walk::{Committed, Walk};
 use super::{Progress, VerifyError};
-use crate::postgres::copy::{EPOCH, Fields, copy};
 use crate::read_model::tables::beside::folded;
 use crate::read_model::tables::{LoadError, rows};
 use counterfoil_domain::gateway::Gateway;
-use counterfoil_domain::ids::{EnvironmentId, GatewayId, OrganizationId, TokenId, UserId, ValueId};
+use counterfoil_domain::ids::{EnvironmentId, GatewayId, OrganizationId, UserId, ValueId};
 use counterfoil_domain::organization::{Environment, Organization};
-use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::state::State;
-use counterfoil_domain::timestamp::Timestamp;
-use counterfoil_domain::token::Token;
 use counterfoil_domain::user::User;
 use counterfoil_domain::value::commitment;
 use futures_util::TryStreamExt;
@@ -25,24 +21,23 @@ use std::hash::Hash;
 use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
-/// Compares all tables. How many rows there were.
+/// Compares all tables, on two connections that see one snapshot: while a row of one table is compared, the server makes
+/// rows of another. How many rows there were.
 pub(super) async fn compare(
-    snapshot: &mut PgConnection,
+    snapshots: [&mut PgConnection; 2],
     walk: &mut Walk,
     progress: &Progress,
 ) -> Result<u64, VerifyError> {
     let Walk { state, findings, values, .. } = walk;
-    let mut tables = Tables { snapshot, findings, progress, rows: 0 };
-    tables.slots(state).await?;
-    tables.digests(state).await?;
-    tables.entities::<Organization>(&state.organizations).await?;
-    tables.entities::<Environment>(&state.environments).await?;
-    tables.entities::<Gateway>(&state.gateways).await?;
-    tables.entities::<User>(&state.users).await?;
-    tables.tokens(&state.tokens).await?;
-    tables.values(values).await?;
-    tables.sign_in().await?;
-    Ok(tables.rows)
+    let [one, other] = snapshots;
+    let mut of_tokens = Findings::default();
+    let mut tables = Tables { snapshot: one, findings, rows: Compared { count: 0, progress } };
+    let mut tokens =
+        Tables { snapshot: other, findings: &mut of_tokens, rows: Compared { count: 0, progress } };
+    tokio::try_join!(tables.all_but_tokens(state, values), tokens.tokens(&state.tokens))?;
+    let rows = tables.rows.count + tokens.rows.count;
+    findings.add(of_tokens);
+    Ok(rows)
 }
 
 /// An entity that has a table.
@@ -92,19 +87,45 @@ pub(super) const TWICE: &str = "it is there more than once";
 pub(super) struct Tables<'a> {
     pub(super) snapshot: &'a mut PgConnection,
     pub(super) findings: &'a mut Findings,
-    pub(super) progress: &'a Progress,
-    pub(super) rows: u64,
+    pub(super) rows: Compared<'a>,
+}
+
+/// Counts rows.
+pub(super) struct Compared<'a> {
+    count: u64,
+    progress: &'a Progress,
+}
+
+impl Compared<'_> {
+    pub(super) fn one(&mut self) {
+        self.count += 1;
+        self.progress.rows.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Tables<'_> {
+    async fn all_but_tokens(
+        &mut self,
+        state: &State,
+        values: &HashMap<ValueId, Committed>,
+    ) -> Result<(), VerifyError> {
+        self.slots(state).await?;
+        self.digests(state).await?;
+        self.entities::<Organization>(&state.organizations).await?;
+        self.entities::<Environment>(&state.environments).await?;
+        self.entities::<Gateway>(&state.gateways).await?;
+        self.entities::<User>(&state.users).await?;
+        self.values(values).await?;
+        self.sign_in().await
+    }
+
     async fn entities<E: Entity>(&mut self, folded: &HashMap<E::Id, E>) -> Result<(), VerifyError> {
         // The text is made of constants only.
         let sql = format!("SELECT {} FROM {}", E::COLUMNS, E::TABLE);
         let mut seen = HashSet::with_capacity(folded.len());
         let mut rows = sqlx::query(AssertSqlSafe(sql)).fetch(&mut *self.snapshot);
         while let Some(row) = rows.try_next().await? {
-            self.rows += 1;
-            self.progress.rows.store(self.rows, Ordering::Relaxed);
+            self.rows.one();
             let stored = match E::read(&row) {
                 Ok(stored) => stored,
                 Err(LoadError::Database(error)) => return Err(error.into()),
@@ -137,84 +158,13 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Each standing token of a user holds its slot, and nothing else does.
-    async fn slots(&mut self, state: &State) -> Result<(), VerifyError> {
-        let mut seen = HashSet::new();
-        let sql = "COPY claimed_slots (user_id, slot, token_id, expires_at) TO STDOUT (FORMAT binary)";
-        let mut rows = copy(self.snapshot, sql).await?;
-        while let Some(row) = rows.try_next().await? {
-            let Some(mut fields) = Fields::next(&row, 4) else { continue };
-            self.rows += 1;
-            let (user, slot, token) =
-                (UserId(fields.uuid()?), i16::from_be_bytes(fields.array()?), TokenId(fields.uuid()?));
-            let expires_at = fields.optional()?.map(|at| i64::from_be_bytes(at).saturating_add(EPOCH));
-            let held = state.users.get(&user).and_then(|user| user.standing.get(&(slot as u16)));
-            let Some(held) = held.filter(|held| held.id == token) else {
-                let what =
-                    format!("slot {slot} is claimed by token {token}, which by the log does not hold it");
-                self.findings.row("claimed_slots", user, what);
-                continue;
-            };
-            if !seen.insert(token) {
-                self.findings.row("claimed_slots", user, TWICE);
-            }
-            if held.expires_at.map(Timestamp::micros) != expires_at {
-                let what = format!("slot {slot} has another expires_at than token {token}");
-                self.findings.row("claimed_slots", user, what);
-            }
-        }
-        if seen.len() == state.users.values().map(|user| user.standing.len()).sum::<usize>() {
-            return Ok(());
-        }
-        for user in state.users.values() {
-            for (slot, held) in user.standing.iter().filter(|(_, held)| !seen.contains(&held.id)) {
-                let what = format!("slot {slot} is held by token {}, and not claimed", held.id);
-                self.findings.row("claimed_slots", user.id, what);
-            }
-        }
-        Ok(())
-    }
-
-    /// Each plaintext that is known as a standing token's own has its digest claimed, and nothing else has.
-    async fn digests(&mut self, state: &State) -> Result<(), VerifyError> {
-        let mut seen: HashSet<Digest> = HashSet::with_capacity(state.tokens.len());
-        let sql = "COPY claimed_digests (digest, era, token_id) TO STDOUT (FORMAT binary)";
-        let mut rows = copy(self.snapshot, sql).await?;
-        while let Some(row) = rows.try_next().await? {
-            let Some(mut fields) = Fields::next(&row, 3) else { continue };
-            self.rows += 1;
-            let digest = fields.field().flatten().and_then(|bytes| bytes.try_into().ok()).map(Digest);
-            let (era, token) = (i32::from_be_bytes(fields.array()?), fields.uuid()?);
-            let holder = state.tokens.get(&TokenId(token)).filter(|token| token.stands());
-            match digest.filter(|digest| era == 0 && holder.is_some_and(|token| knows(token, digest))) {
-                Some(digest) if seen.insert(digest) => {}
-                Some(_) => self.findings.row("claimed_digests", token, TWICE),
-                None => {
-                    let what = "a digest is claimed for this token, which by the log is not its own";
-                    self.findings.row("claimed_digests", token, what);
-                }
-            }
-        }
-        let standing = || state.tokens.values().filter(|token| token.stands());
-        if seen.len() == standing().map(|token| 1 + usize::from(token.previous.is_some())).sum::<usize>() {
-            return Ok(());
-        }
-        for token in standing() {
-            let earlier = token.previous.as_ref().map(|previous| previous.digest);
-            if [Some(token.digest), earlier].iter().flatten().any(|digest| !seen.contains(digest)) {
-                self.findings.row("claimed_digests", token.id, "a digest of this token is not claimed");
-            }
-        }
-        Ok(())
-    }
-
     /// Every value is the one that an event commits to, and each that an event commits to is there.
     async fn values(&mut self, committed: &HashMap<ValueId, Committed>) -> Result<(), VerifyError> {
         let mut seen = HashSet::with_capacity(committed.len());
         let sql = "SELECT id, subject, value, folded, salt FROM personal_values";
         let mut rows = sqlx::query(sql).fetch(&mut *self.snapshot);
         while let Some(row) = rows.try_next().await? {
-            self.rows += 1;
+            self.rows.one();
             let id: Uuid = row.try_get(0)?;
             let Some(committed) = committed.get(&ValueId(id)) else {
                 self.findings.row("personal_values", id, "no event commits to it");
@@ -277,10 +227,6 @@ impl Tables<'_> {
         }
         Ok(())
     }
-}
-
-fn knows(token: &Token, digest: &Digest) -> bool {
-    token.digest == *digest || token.previous.as_ref().is_some_and(|previous| previous.digest == *digest)
 }
 
 fn is_folded(value: &str, as_folded: &str) -> bool {

@@ -10,7 +10,6 @@ use counterfoil_domain::ids::TokenId;
 use counterfoil_domain::token::Token;
 use futures_util::TryStreamExt;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering;
 
 const TABLE: &str = "tokens";
 
@@ -22,8 +21,7 @@ impl Tables<'_> {
         let mut rows = copy(self.snapshot, &sql).await?;
         while let Some(row) = rows.try_next().await? {
             let Some(mut columns) = Fields::next(&row, COUNT) else { continue };
-            self.rows += 1;
-            self.progress.rows.store(self.rows, Ordering::Relaxed);
+            self.rows.one();
             let stored = match reader.whole(&mut columns) {
                 Ok(stored) => stored,
                 Err(LoadError::Database(error)) => return Err(error.into()),

@@ -68,6 +68,12 @@ impl ByToken {
         }
     }
 
+    /// Makes room for so many tokens in all.
+    pub(crate) fn reserve(&mut self, seed: &Seed, shards: &[RwLock<Shard>], tokens: usize) {
+        let more = tokens.saturating_sub(self.present.len());
+        self.present.reserve(more, |place| seed.of_id(id_at(shards, *place)));
+    }
+
     /// Forgets a token whose records are in the shards still.
     pub(crate) fn remove(&mut self, seed: &Seed, shards: &[RwLock<Shard>], id: TokenId) {
         if let Ok(entry) = self.present.find_entry(seed.of_id(id), |place| id_at(shards, *place) == id) {

@@ -83,6 +83,12 @@ impl DigestIndex {
         hash as usize % SHARDS
     }
 
+    /// Makes room for so many tokens in all: a table that grows while it is filled is moved time and again. The applier's.
+    pub fn reserve(&self, tokens: usize) {
+        lock(&self.by_token).reserve(&self.seed, &self.shards, tokens);
+        self.shards.iter().for_each(|shard| write(shard).reserve(&self.seed, tokens / SHARDS));
+    }
+
     /// Puts a token as it is now, or takes it away if it has ended. The applier's.
     pub fn put_token(&self, token: &Token) {
         let mut by_token = lock(&self.by_token);

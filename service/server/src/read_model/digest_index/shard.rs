@@ -176,6 +176,12 @@ impl Shard {
         place
     }
 
+    /// Makes room for so many records in all.
+    pub(crate) fn reserve(&mut self, seed: &Seed, records: usize) {
+        let chunks = &self.chunks;
+        self.places.reserve(records, |place| seed.of_digest(&slot(chunks, place).record.digest));
+    }
+
     fn store(&mut self, record: Record) -> u32 {
         if let Some(place) = self.free.pop() {
             *self.at_mut(place) = record;

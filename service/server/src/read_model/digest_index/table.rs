@@ -83,8 +83,22 @@ impl Table {
     }
 
     fn grow(&mut self, hash_of: impl Fn(u32) -> u64) {
-        let larger = (self.entries.len() * 2).max(LEAST);
-        let old = std::mem::replace(&mut self.entries, vec![EMPTY; larger]);
+        self.become_of((self.entries.len() * 2).max(LEAST), hash_of);
+    }
+
+    /// Makes room for so many places in all, so that none is moved until then.
+    pub(crate) fn reserve(&mut self, places: usize, hash_of: impl Fn(u32) -> u64) {
+        let mut entries = self.entries.len().max(LEAST);
+        while !has_room(places, entries) {
+            entries *= 2;
+        }
+        if entries > self.entries.len() {
+            self.become_of(entries, hash_of);
+        }
+    }
+
+    fn become_of(&mut self, entries: usize, hash_of: impl Fn(u32) -> u64) {
+        let old = std::mem::replace(&mut self.entries, vec![EMPTY; entries]);
         for place in old.into_iter().filter(|entry| *entry != EMPTY).map(|entry| (entry & MOST) - 1) {
             self.put(hash_of(place), place);
         }
@@ -182,6 +196,18 @@ mod tests {
         behaves(|_| u64::MAX, 40);
         behaves(|key| if key % 2 == 0 { u64::MAX } else { u64::MAX - (1 << 16) }, 60);
         behaves(|key| u64::from(key % 8) << 16, 60);
+    }
+
+    #[test]
+    fn what_room_was_made_for_moves_nothing() {
+        let mut table = Table::default();
+        table.insert(mixed(0), 0, mixed);
+        table.reserve(1000, mixed);
+        let entries = table.entries.len();
+        (1..1000).for_each(|place| table.insert(mixed(place), place, |_| unreachable!("nothing is moved")));
+        table.reserve(10, |_| unreachable!("there is room"));
+        assert_eq!(table.entries.len(), entries);
+        assert!((0..1000).all(|key| table.find(mixed(key), |place| place == key) == Some(key)));
     }
 
     #[test]
