@@ -102,22 +102,19 @@ pub async fn verify(pool: &PgPool, progress: &Arc<Progress>) -> Result<Verified,
     connection.close_on_drop();
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let mut walk = walk_table(&mut snapshot, None, progress).await?;
-    let mut beside = pool.acquire().await?;
-    beside.close_on_drop();
-    let mut same = same_snapshot(&mut snapshot, &mut beside).await?;
-    let rows = tables::compare([&mut snapshot, &mut same], &mut walk, progress).await?;
-    same.rollback().await?;
+    let beside = same_snapshot(pool, &mut snapshot).await?;
+    let rows = tables::compare(&mut snapshot, beside, &mut walk, progress).await?;
     snapshot.rollback().await?;
     Ok(verified(walk, rows))
 }
 
 /// Another connection's transaction, which sees what `snapshot` sees.
-async fn same_snapshot<'a>(
+async fn same_snapshot(
+    pool: &PgPool,
     snapshot: &mut PgConnection,
-    beside: &'a mut PgConnection,
-) -> Result<Transaction<'a, Postgres>, VerifyError> {
+) -> Result<Transaction<'static, Postgres>, VerifyError> {
     let name: String = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(snapshot).await?;
-    let mut same = beside.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut same = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     // It takes no parameter; the name is the server's own.
     sqlx::query(AssertSqlSafe(format!("SET TRANSACTION SNAPSHOT '{name}'"))).execute(&mut *same).await?;
     Ok(same)

@@ -14,30 +14,47 @@ use counterfoil_domain::value::commitment;
 use futures_util::TryStreamExt;
 use serde::Serialize;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row, Transaction};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
-/// Compares all tables, on two connections that see one snapshot: while a row of one table is compared, the server makes
-/// rows of another. How many rows there were.
+/// Compares all tables, the largest in a task of its own, on a connection that sees the same snapshot. How many rows there
+/// were.
 pub(super) async fn compare(
-    snapshots: [&mut PgConnection; 2],
+    snapshot: &mut PgConnection,
+    beside: Transaction<'static, Postgres>,
     walk: &mut Walk,
-    progress: &Progress,
+    progress: &Arc<Progress>,
 ) -> Result<u64, VerifyError> {
     let Walk { state, findings, values, .. } = walk;
-    let [one, other] = snapshots;
-    let mut of_tokens = Findings::default();
-    let mut tables = Tables { snapshot: one, findings, rows: Compared { count: 0, progress } };
-    let mut tokens =
-        Tables { snapshot: other, findings: &mut of_tokens, rows: Compared { count: 0, progress } };
-    tokio::try_join!(tables.all_but_tokens(state, values), tokens.tokens(&state.tokens))?;
-    let rows = tables.rows.count + tokens.rows.count;
+    let folded = Arc::new(std::mem::take(state));
+    let tokens = tokio::spawn(compare_tokens(beside, folded.clone(), progress.clone()));
+    let mut tables = Tables { snapshot, findings, rows: Compared { count: 0, progress } };
+    tables.all_but_tokens(&folded, values).await?;
+    let mut rows = tables.rows.count;
+    let (of_tokens, count) = tokens.await.map_err(|_| VerifyError::Interrupted)??;
+    rows += count;
     findings.add(of_tokens);
+    *state = Arc::into_inner(folded).unwrap_or_default();
     Ok(rows)
+}
+
+async fn compare_tokens(
+    mut snapshot: Transaction<'static, Postgres>,
+    folded: Arc<State>,
+    progress: Arc<Progress>,
+) -> Result<(Findings, u64), VerifyError> {
+    let mut findings = Findings::default();
+    let rows = Compared { count: 0, progress: &progress };
+    let mut tables = Tables { snapshot: &mut snapshot, findings: &mut findings, rows };
+    tables.tokens(&folded.tokens).await?;
+    let count = tables.rows.count;
+    snapshot.rollback().await?;
+    Ok((findings, count))
 }
 
 /// An entity that has a table.
