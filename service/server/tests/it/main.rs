@@ -30,6 +30,7 @@ mod operator;
 mod outage;
 mod overload;
 mod parsers;
+mod pauses;
 mod people;
 mod private_postgres;
 mod proxies;

@@ -4,6 +4,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod panics;
+mod ports;
 mod stopping;
 
 pub(crate) const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";

@@ -5,7 +5,7 @@ use crate::support::Service;
 use crate::support::browser::{OWNER, browse, owners_password, signed_in};
 use crate::support::http2::{END_HEADERS, END_STREAM, Frames, frame, head, kind};
 use crate::support::people::person;
-use crate::support::raw::Raw;
+use crate::support::raw::{Raw, exchange};
 use counterfoil::clock::Clock;
 use counterfoil::ops::drain::Stage;
 use counterfoil::read_model::people;
@@ -182,6 +182,22 @@ async fn a_client_that_takes_nothing_is_cut_off_when_its_credential_ends() {
     let answer = stalled.answer().await;
     assert_eq!(answer.status, 200);
     assert!(!answer.body.contains("next_after"), "it was not cut");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_http_1_0_gets_the_whole_stream_to_the_connections_end() {
+    let service = Service::start().await;
+    let head = format!(
+        "GET /v1/events HTTP/1.0\r\nAuthorization: Bearer {}\r\nAccept: application/x-ndjson\r\n\r\n",
+        service.made.owner.token
+    );
+    let answer = exchange(service.base(), head).await;
+    // It knows no chunks: its end is the connection's.
+    assert_eq!((answer.status, answer.header("transfer-encoding")), (200, None), "{answer:?}");
+    let last: Value = serde_json::from_str(answer.body.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["more"], &last["head"]), (&json!(false), &last["next_after"]), "{}", answer.body);
+    assert_eq!(answer.body.lines().count() as u64, last["head"].as_u64().unwrap() + 1);
     service.stop().await;
 }
 
