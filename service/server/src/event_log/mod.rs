@@ -6,7 +6,8 @@
 //!
 //! **Durability.** An answer follows COMMIT, and the applier: whoever is told of a success, or of a refusal, can
 //! introspect and see it. A commit whose outcome is unknown is resolved before anything else is done: the old
-//! backend is ended, the lock taken, and the log read from the batch's first position on.
+//! backend is ended, the lock taken, and the log read from the batch's first position on. If it is not there, the batch is
+//! decided once more, for those who still wait.
 //!
 //! **Who may call at once.** Anyone, through [`writer::Writer`], which is a queue. One task decides, in batches of
 //! one transaction each. A command that fails is isolated from its batch: the others are decided again without it.

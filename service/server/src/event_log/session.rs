@@ -213,7 +213,7 @@ impl Session {
             Ok(found)
         })
         .await?;
-        // A batch without events left no trace in the log; its commands are to be asked again.
+        // A batch without events left no trace in the log: it is never found.
         Ok(!expected.is_empty() && found == expected)
     }
 

@@ -173,8 +173,8 @@ impl Task {
     }
 
     /// Has a batch decided; after a definite error its commands one by one, so that the culprit fails alone.
-    async fn work(&mut self, batch: Vec<Queued>) {
-        match self.attempt(&batch).await {
+    async fn work(&mut self, mut batch: Vec<Queued>) {
+        match self.attempt(&mut batch).await {
             Ok(replies) => answer(batch, replies),
             Err(BatchError::Definite(error)) if may_pass(&*error) => {
                 self.tell(Failure::NotStored, &batch, &*error);
@@ -213,14 +213,15 @@ impl Task {
         }
     }
 
-    /// One attempt, and a second where the first certainly left nothing behind.
-    async fn attempt(&mut self, batch: &[Queued]) -> Result<Replies, BatchError> {
+    /// One attempt, and a second where the first certainly left nothing behind, for those who still wait.
+    async fn attempt(&mut self, batch: &mut Vec<Queued>) -> Result<Replies, BatchError> {
         let first = self.once(batch).await;
-        if let Err(BatchError::Lost(_) | BatchError::NotThere(_)) = first {
-            self.once(batch).await
-        } else {
-            first
+        let nothing_happened = matches!(first, Err(BatchError::Lost(_) | BatchError::NotThere(_)));
+        if nothing_happened {
+            // Finding that out may have taken long. Whoever was answered meanwhile may have asked again.
+            batch.retain(Queued::is_awaited);
         }
+        if nothing_happened && !batch.is_empty() { self.once(batch).await } else { first }
     }
 
     /// One attempt, told to the metrics.
@@ -268,7 +269,8 @@ impl Task {
         loop {
             match self.node.was_committed(&committed).await {
                 Ok(true) => return Ok(committed),
-                Ok(false) => return Err(BatchError::NotThere(source)),
+                // A batch without events left no trace in the log, committed or not.
+                Ok(false) if !committed.records.is_empty() => return Err(BatchError::NotThere(source)),
                 Err(error) if Instant::now() < deadline => {
                     self.node.lost(error.doubt(), &error);
                     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -1,6 +1,7 @@
 //! Every step of the write path is broken twice: it did not happen; it happened, but we were told that it failed.
 
-use crate::support::{PATIENCE, Service};
+use crate::support::browser::{OWNER, owners_password, sign_in};
+use crate::support::{PATIENCE, Service, until};
 use crate::whole::whole;
 use counterfoil::clock::Clock;
 use counterfoil::event_log::steps::{Fault, Faults, Step};
@@ -204,6 +205,24 @@ async fn a_revocation_cut_at_commit_and_asked_for_again_is_immediate() {
         }
     }
     whole(&service).await;
+    service.stop().await;
+}
+
+/// A batch without events leaves no trace in the log, so that nobody can say what became of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_whose_commit_is_not_known_is_told_so_and_asked_for_again() {
+    let breaker = Breaker::default();
+    let service = Service::start_on(Clock::system(), Some(breaker.faults())).await;
+    let password = owners_password(&service);
+    for fault in [Fault::Before, Fault::After] {
+        breaker.arm(Step::Commit, fault, 1);
+        let response = sign_in(&service, OWNER, &password).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
+        let told: Value = response.json().await.unwrap();
+        assert_eq!(told["type"], "/problems/outcome-unknown", "{fault:?}");
+        assert!(breaker.is_spent());
+        until("it is done", async || sign_in(&service, OWNER, &password).await.status() == 201).await;
+    }
     service.stop().await;
 }
 
