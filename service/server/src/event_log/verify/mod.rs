@@ -28,7 +28,7 @@ use crate::postgres::copy::CopyError;
 use counterfoil_domain::ids::Seq;
 use decode::Decoder;
 use source::{Chunk, Rows};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{Connection, PgConnection, PgPool};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,32 +92,25 @@ pub struct Verified {
     pub extent: Extent,
 }
 
-/// Verifies the database.
+/// Begins a transaction that reads one snapshot.
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// Verifies the database, on two connections.
 ///
 /// # Errors
 /// See [`VerifyError`]. What is wrong with the data is no error, but found.
 pub async fn verify(pool: &PgPool, progress: &Arc<Progress>) -> Result<Verified, VerifyError> {
-    let mut connection = pool.acquire().await?;
+    // Both at once: what is found at the end of a long walk is not given up for want of a connection.
+    let (mut connection, mut beside) = (pool.acquire().await?, pool.acquire().await?);
     // A connection on which a stream was left in the middle is of no use to the pool.
     connection.close_on_drop();
-    let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    beside.close_on_drop();
+    let mut snapshot = connection.begin_with(SNAPSHOT).await?;
     let mut walk = walk_table(&mut snapshot, None, progress).await?;
-    let beside = same_snapshot(pool, &mut snapshot).await?;
-    let rows = tables::compare(&mut snapshot, beside, &mut walk, progress).await?;
+    let name: String = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(&mut *snapshot).await?;
+    let rows = tables::compare(&mut snapshot, (beside, name), &mut walk, progress).await?;
     snapshot.rollback().await?;
     Ok(verified(walk, rows))
-}
-
-/// Another connection's transaction, which sees what `snapshot` sees.
-async fn same_snapshot(
-    pool: &PgPool,
-    snapshot: &mut PgConnection,
-) -> Result<Transaction<'static, Postgres>, VerifyError> {
-    let name: String = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(snapshot).await?;
-    let mut same = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    // It takes no parameter; the name is the server's own.
-    sqlx::query(AssertSqlSafe(format!("SET TRANSACTION SNAPSHOT '{name}'"))).execute(&mut *same).await?;
-    Ok(same)
 }
 
 /// Verifies a download of the feed: order, chain, and that what is there can have happened. Where events are missing,

@@ -2,7 +2,7 @@
 
 use super::findings::Findings;
 use super::walk::{Committed, Walk};
-use super::{Progress, VerifyError};
+use super::{Progress, SNAPSHOT, VerifyError};
 use crate::read_model::tables::beside::folded;
 use crate::read_model::tables::{LoadError, rows};
 use counterfoil_domain::gateway::Gateway;
@@ -13,41 +13,47 @@ use counterfoil_domain::user::User;
 use counterfoil_domain::value::commitment;
 use futures_util::TryStreamExt;
 use serde::Serialize;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row, Transaction};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Row};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// Compares all tables, the largest in a task of its own, on a connection that sees the same snapshot. How many rows there
-/// were.
+/// Compares all tables, the largest in a task of its own, on a connection that is to see the same snapshot, by its name. How
+/// many rows there were.
 pub(super) async fn compare(
     snapshot: &mut PgConnection,
-    beside: Transaction<'static, Postgres>,
+    beside: (PoolConnection<Postgres>, String),
     walk: &mut Walk,
     progress: &Arc<Progress>,
 ) -> Result<u64, VerifyError> {
     let Walk { state, findings, values, .. } = walk;
     let folded = Arc::new(std::mem::take(state));
-    let tokens = tokio::spawn(compare_tokens(beside, folded.clone(), progress.clone()));
+    // Given up with the rest, if that is.
+    let mut task = JoinSet::new();
+    task.spawn(compare_tokens(beside, folded.clone(), progress.clone()));
+    let tokens = async { task.join_next().await.and_then(Result::ok).ok_or(VerifyError::Interrupted)? };
     let mut tables = Tables { snapshot, findings, rows: Compared { count: 0, progress } };
-    tables.all_but_tokens(&folded, values).await?;
-    let mut rows = tables.rows.count;
-    let (of_tokens, count) = tokens.await.map_err(|_| VerifyError::Interrupted)??;
-    rows += count;
+    let ((), (of_tokens, count)) = tokio::try_join!(tables.all_but_tokens(&folded, values), tokens)?;
+    let rows = tables.rows.count + count;
     findings.add(of_tokens);
     *state = Arc::into_inner(folded).unwrap_or_default();
     Ok(rows)
 }
 
 async fn compare_tokens(
-    mut snapshot: Transaction<'static, Postgres>,
+    (mut connection, name): (PoolConnection<Postgres>, String),
     folded: Arc<State>,
     progress: Arc<Progress>,
 ) -> Result<(Findings, u64), VerifyError> {
+    let mut snapshot = connection.begin_with(SNAPSHOT).await?;
+    // It takes no parameter; the name is the server's own.
+    sqlx::query(AssertSqlSafe(format!("SET TRANSACTION SNAPSHOT '{name}'"))).execute(&mut *snapshot).await?;
     let mut findings = Findings::default();
     let rows = Compared { count: 0, progress: &progress };
     let mut tables = Tables { snapshot: &mut snapshot, findings: &mut findings, rows };
