@@ -2,7 +2,9 @@
 //! the command's place in the order, or a stolen token would outlive a delete-all in the queue.
 
 use crate::ids::{GatewayId, SessionId, TokenId, UserId};
+use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
 
 /// Who asked for a command, as it stands in the event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,8 +67,6 @@ struct Written {
     command: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
 enum Kind {
     Token,
     Session,
@@ -74,6 +74,33 @@ enum Kind {
     Holder,
     Operator,
     System,
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    /// From a text only: where serde derives this, it takes an object, too.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+        impl Visitor<'_> for Name {
+            type Value = Kind;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the kind of an actor")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Kind, E> {
+                match name {
+                    "token" => Ok(Kind::Token),
+                    "session" => Ok(Kind::Session),
+                    "gateway" => Ok(Kind::Gateway),
+                    "holder" => Ok(Kind::Holder),
+                    "operator" => Ok(Kind::Operator),
+                    "system" => Ok(Kind::System),
+                    other => Err(E::invalid_value(Unexpected::Str(other), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_str(Name)
+    }
 }
 
 /// A field that is there has a value.
@@ -147,6 +174,10 @@ mod tests {
             let read = |value: &Value| serde_json::from_value::<Actor>(value.clone());
             assert_eq!(read(&written).unwrap(), actor);
             let fields = written.as_object().unwrap();
+            let (mut object, mut number) = (written.clone(), written.clone());
+            object["kind"] = json!({ fields["kind"].as_str().unwrap(): null });
+            number["kind"] = json!(0);
+            assert!(read(&object).is_err() && read(&number).is_err(), "{actor:?}");
             for name in
                 ["kind", "token_id", "generation", "user_id", "session_id", "gateway_id", "command", "other"]
             {

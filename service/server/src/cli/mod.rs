@@ -17,7 +17,7 @@ use counterfoil::passwords::Password;
 use counterfoil::postgres::connect::Database;
 use serde::Serialize;
 use std::error::Error;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -33,15 +33,16 @@ pub(crate) fn document(text: &str) {
 }
 
 /// Prints a document that may be large: what is written is not kept.
-pub(crate) fn json(document: &impl Serialize) -> serde_json::Result<()> {
+///
+/// # Errors
+/// It could not be written. That whoever reads it has enough is none.
+pub(crate) fn json(document: &impl Serialize) -> std::io::Result<()> {
     let mut output = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    // Whoever reads it may have enough, as of every document.
-    match serde_json::to_writer(&mut output, document) {
-        Err(error) if !error.is_io() => return Err(error),
-        _ => {}
+    let written = serde_json::to_writer(&mut output, document).map_err(std::io::Error::from);
+    match written.and_then(|()| writeln!(output)).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
     }
-    let _ = writeln!(output).and_then(|()| output.flush());
-    Ok(())
 }
 
 /// Shows what is shown once. Where it cannot be shown, the error says what to do.
