@@ -10,6 +10,7 @@ function init(args)
   wrk.headers["Content-Type"] = "application/x-www-form-urlencoded"
   for line in io.lines(args[1]) do
     tokens[#tokens + 1] = line
+    assert(#line == #tokens[1], "the head says how long each is")
   end
   head = wrk.format(nil, "/oauth2/introspect", nil, "token=" .. tokens[1]):sub(1, -1 - #tokens[1])
   math.randomseed(os.time())

@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 2)]
     seconds: u64,
     /// Rounds at the largest size.
-    #[arg(long, default_value_t = 11)]
+    #[arg(long, default_value_t = 12)]
     rounds: usize,
     /// Seconds of issues.
     #[arg(long, default_value_t = 60)]
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
 }
 
 /// Rounds at each of the smaller sizes.
-const SMALLER: usize = 7;
+const SMALLER: usize = 8;
 /// Starts of which the median counts.
 const STARTS: usize = 3;
 

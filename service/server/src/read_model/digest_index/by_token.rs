@@ -14,7 +14,8 @@ use std::sync::RwLock;
 pub(crate) struct Place(u32);
 
 impl Place {
-    /// The place `at` of a shard. 2³² records in all, a 128th of them in a shard.
+    /// The place `at` of a shard. 2³² records in all, a 128th of them in a shard, where a table has
+    /// room for one less.
     pub(crate) fn new(shard: usize, at: u32) -> Self {
         Self(at * SHARDS as u32 + shard as u32)
     }

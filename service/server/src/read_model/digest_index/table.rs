@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn homes_that_are_shared_and_runs_that_go_round_the_end_lose_nothing() {
-        // All at home in the last entry or its neighbour, and told apart by their keys alone.
+        // At home in the last entry or its neighbours, and told apart by their keys alone.
         behaves(|_| u64::MAX, 40);
         behaves(|key| if key % 2 == 0 { u64::MAX } else { u64::MAX - (1 << 16) }, 60);
         behaves(|key| u64::from(key % 8) << 16, 60);

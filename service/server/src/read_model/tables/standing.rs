@@ -7,8 +7,8 @@ use counterfoil_domain::token::Token;
 use futures_util::TryStreamExt;
 use sqlx::PgConnection;
 
-/// About how many tokens stand, by what PostgreSQL last counted: a digest is claimed for each. It costs nothing, and may be
-/// wrong.
+/// About how many plaintexts standing tokens have, by what PostgreSQL last counted: each has its digest claimed. It costs
+/// nothing, and may be wrong.
 ///
 /// # Errors
 /// The database's.
