@@ -181,6 +181,7 @@ fn first_word(line: &str) -> usize {
 fn prose_wraps_at_120() {
     const WIDTH: usize = 120;
     let mut documents = files("ops", "md");
+    documents.extend(files("load-tests", "md"));
     for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
         documents.push((name.into(), std::fs::read_to_string(root().join(name)).unwrap()));
     }
