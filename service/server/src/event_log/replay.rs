@@ -1,6 +1,6 @@
 //! Replay: the tokens that were live at a moment, by the log alone.
 
-use super::verify::{Findings, Progress, Until, VerifyError, Walk, walk_file, walk_table};
+use super::verify::{Findings, Progress, SNAPSHOT, Until, VerifyError, Walk, walk_file, walk_table};
 use counterfoil_domain::ids::{OrganizationId, Seq, TokenId};
 use counterfoil_domain::scope::Scopes;
 use counterfoil_domain::timestamp::Timestamp;
@@ -88,7 +88,7 @@ pub async fn database(
     let mut connection = pool.acquire().await?;
     // A connection on which a stream was left in the middle is of no use to the pool.
     connection.close_on_drop();
-    let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut snapshot = connection.begin_with(SNAPSHOT).await?;
     let walk = walk_table(&mut snapshot, until, progress).await?;
     snapshot.rollback().await?;
     Ok(replayed(walk, until, now))

@@ -93,7 +93,7 @@ pub struct Verified {
 }
 
 /// Begins a transaction that reads one snapshot.
-const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+pub(crate) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Verifies the database, on two connections.
 ///
