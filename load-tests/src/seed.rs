@@ -4,7 +4,6 @@
 use crate::Result;
 use counterfoil::clock::{Clock, random};
 use counterfoil::event_log::batch::{self, Input};
-use counterfoil::event_log::clocks::Steady;
 use counterfoil::postgres::connect::Database;
 use counterfoil::postgres::settings::for_writer;
 use counterfoil_domain::actor::Actor;
@@ -151,7 +150,7 @@ impl Seeder {
     async fn commit(&mut self, commands: &[Command]) -> Result<()> {
         let commands: Vec<_> = commands.iter().map(|command| (command, None)).collect();
         let (clock, limits) = (&self.clock, Limits::default());
-        let input = Input { commands: &commands, clock, steady: Steady::UNWATCHED, limits, faults: None };
+        let input = Input { commands: &commands, clock, limits, faults: None };
         let committed = batch::run(&mut self.connection, &input, None).await?;
         if let Some(refused) = committed.replies.iter().find_map(|reply| reply.as_ref().err()) {
             return Err(format!("seeding was refused: {refused:?}").into());

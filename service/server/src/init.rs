@@ -2,7 +2,6 @@
 
 use crate::clock::{Clock, random};
 use crate::event_log::batch::{self, Input, Refused};
-use crate::event_log::clocks::Steady;
 use crate::event_log::failure::BatchError;
 use crate::event_log::session::{is_served, proofs_run_out};
 use crate::passwords::Password;
@@ -187,13 +186,7 @@ async fn write(database: &Database, clock: &Clock, bootstrap: Bootstrap) -> Resu
     };
     let mut connection = database.options.connect().await.map_err(DatabaseError::Database)?;
     let commands = [(&command, None)];
-    let input = Input {
-        commands: &commands,
-        clock,
-        steady: Steady::UNWATCHED,
-        limits: Limits::default(),
-        faults: None,
-    };
+    let input = Input { commands: &commands, clock, limits: Limits::default(), faults: None };
     let committed = batch::run(&mut connection, &input, None).await?;
     match committed.replies.into_iter().next() {
         Some(Ok(_)) => Ok(()),

@@ -12,7 +12,6 @@
 use crate::app::App;
 use crate::clock::Clock;
 use crate::event_log::batch::{self, Input, Refused};
-use crate::event_log::clocks::Steady;
 use crate::event_log::failure::BatchError;
 use crate::event_log::session::{Session, SessionError};
 use crate::event_log::writer::{Idempotency, WriteError};
@@ -277,13 +276,7 @@ async fn directly(
 ) -> Result<(), OperatorError> {
     let (command, once) = (command(id, user, hash), once(id));
     let commands = [(&command, Some(&once))];
-    let input = Input {
-        commands: &commands,
-        clock,
-        steady: Steady::UNWATCHED,
-        limits: Limits::default(),
-        faults: None,
-    };
+    let input = Input { commands: &commands, clock, limits: Limits::default(), faults: None };
     let committed = batch::run(&mut session.connection, &input, None).await;
     session.close().await;
     match committed?.replies.into_iter().next() {

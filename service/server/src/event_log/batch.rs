@@ -1,7 +1,7 @@
 //! One batch: one transaction that decides many commands, appends what happens and stores the result.
 
 use super::append::{self, Entry, Head};
-use super::clocks::{Steady, clocks, decided_at};
+use super::clocks::{Steady, SteadyClock, clocks, decided_at};
 use super::failure::BatchError;
 use super::steps::{Faults, Step, in_time, step};
 use super::{APPEND_LOCK, writer::Idempotency};
@@ -30,12 +30,18 @@ pub struct Input<'a> {
     pub commands: &'a [(&'a Command, Option<&'a Idempotency>)],
     /// The node's clock.
     pub clock: &'a Clock,
-    /// Whether the node's clock has behaved; the database's is compared with it here.
-    pub steady: Steady,
     /// Configured limits.
     pub limits: Limits,
     /// Tests' way to break a step.
     pub faults: Option<&'a Faults>,
+}
+
+/// What a node that serves brings to its batches. Whoever decides one batch only has none of it.
+pub struct Serving<'a> {
+    /// Follows the log before anything is decided: then what is committed needs no SQL to be applied.
+    pub applier: &'a mut Applier,
+    /// Whether the node's clock has behaved; the database's is compared with it here.
+    pub steady: &'a mut SteadyClock,
 }
 
 /// What a batch came to, committed.
@@ -101,8 +107,7 @@ pub enum Refused {
     KeyReused,
 }
 
-/// Runs one batch. An applier follows the log before anything is decided: then what is committed needs no SQL to be
-/// applied.
+/// Runs one batch.
 ///
 /// # Errors
 /// See [`BatchError`]. After a definite error, or one of the applier's, the transaction is rolled back; after the
@@ -110,9 +115,9 @@ pub enum Refused {
 pub async fn run(
     connection: &mut PgConnection,
     input: &Input<'_>,
-    applier: Option<&mut Applier>,
+    serving: Option<Serving<'_>>,
 ) -> Result<Committed, BatchError> {
-    match attempt(connection, input, applier).await {
+    match attempt(connection, input, serving).await {
         Err(error @ (BatchError::Definite(_) | BatchError::Behind(_))) => {
             rolled_back(connection).await?;
             Err(error)
@@ -128,7 +133,7 @@ async fn rolled_back(connection: &mut PgConnection) -> Result<(), BatchError> {
 async fn attempt(
     connection: &mut PgConnection,
     input: &Input<'_>,
-    applier: Option<&mut Applier>,
+    serving: Option<Serving<'_>>,
 ) -> Result<Committed, BatchError> {
     step(input.faults, Step::Lock, async {
         sqlx::query("BEGIN ISOLATION LEVEL READ COMMITTED").execute(&mut *connection).await?;
@@ -139,7 +144,13 @@ async fn attempt(
     let asked = input.clock.now();
     let head = in_time(async { Ok(append::head(connection).await?) }).await?;
     // At once, beside the database's: what follows may take long.
-    let clock = clocks((asked, input.clock.now()), input.steady, &head);
+    let node = input.clock.now();
+    let (applier, steady) = match serving {
+        // After all that was read of clocks, and after the lock was waited for: they may have jumped in that time.
+        Some(Serving { applier, steady }) => (Some(applier), steady.check(input.clock)),
+        None => (None, Steady::UNWATCHED),
+    };
+    let clock = clocks((asked, node), steady, &head);
     if let Some(applier) = applier {
         applier.follow(connection, &head).await?;
     }
@@ -151,6 +162,7 @@ async fn attempt(
     let mut batch = Batch {
         head,
         clock: &clock,
+        steady,
         entries: Vec::new(),
         writes: Vec::new(),
         known,
@@ -205,6 +217,7 @@ async fn commit(
 struct Batch<'a> {
     head: Head,
     clock: &'a state::Clock,
+    steady: Steady,
     entries: Vec<Entry>,
     writes: Vec<Write>,
     known: HashMap<[u8; 32], beside::Remembered>,
@@ -279,7 +292,7 @@ impl Batch<'_> {
         events: Vec<(Option<OrganizationId>, Event)>,
     ) -> Result<(), BatchError> {
         for (organization, event) in events {
-            let decided_at = decided_at(self.clock, self.input.steady, &self.head);
+            let decided_at = decided_at(self.clock, self.steady, &self.head);
             let recorded = Recorded {
                 seq: state.head + 1,
                 organization,

@@ -2,8 +2,8 @@
 //! again and again; while they cannot be, nothing is called active and nothing is written.
 
 use super::append::Head;
-use super::batch::Committed;
-use super::clocks::{Steady, SteadyClock, Watch, clocks};
+use super::batch::{Committed, Serving};
+use super::clocks::{SteadyClock, Watch, clocks};
 use super::session::{Session, SessionError};
 use crate::clock::Clock;
 use crate::ops::recurring::Recurring;
@@ -65,9 +65,9 @@ impl Node {
         }
     }
 
-    /// The session, and the applier. A session that was lost is made anew: the old backend is ended first, so that it
+    /// The session, and what goes with each batch. A session that was lost is made anew: the old backend is ended first, so that it
     /// keeps no lock and commits nothing late.
-    pub(super) async fn ready(&mut self) -> Result<(&mut Session, &mut Applier), SessionError> {
+    pub(super) async fn ready(&mut self) -> Result<(&mut Session, Serving<'_>), SessionError> {
         let usable = match self.session.take() {
             Some(present) if !present.broken => present,
             lost => match Session::reconnect(&self.connect, lost.as_ref(), &self.clock).await {
@@ -79,7 +79,8 @@ impl Node {
                 }
             },
         };
-        Ok((self.session.insert(usable), &mut self.applier))
+        let serving = Serving { applier: &mut self.applier, steady: &mut self.steady };
+        Ok((self.session.insert(usable), serving))
     }
 
     /// Whether there is a session that was not lost yet.
@@ -90,9 +91,9 @@ impl Node {
     /// Whether a batch is in the log. If it is, it is applied then.
     pub(super) async fn was_committed(&mut self, batch: &Committed) -> Result<bool, SessionError> {
         let clock = self.clock.clone();
-        let (session, applier) = self.ready().await?;
+        let (session, serving) = self.ready().await?;
         let found = session.was_committed(batch.before, &batch.records).await?;
-        session.follow(applier, &clock).await?;
+        session.follow(serving.applier, &clock).await?;
         Ok(found)
     }
 
@@ -110,10 +111,13 @@ impl Node {
     /// Why there was no session and none could be made.
     pub(super) async fn prove(&mut self) -> Result<(), Doubt> {
         let sent = self.clock.boottime();
-        let steady = self.steady();
         let had_session = self.has_session();
         self.proof = Instant::now();
-        let error = match self.look().await {
+        let looked = self.look().await;
+        // Looked at often, while nothing is written or nobody answers too: a jump shows only between two looks. And after
+        // the clocks were read, which may have taken long.
+        let steady = self.steady.check(&self.clock);
+        let error = match looked {
             Ok((head, now)) => {
                 let clocks = clocks(now, steady, &head);
                 self.proved(sent, head.seq, clocks.trusted);
@@ -132,13 +136,8 @@ impl Node {
     /// The log's end, once everything up to it is applied, and the node's clock as of then.
     async fn look(&mut self) -> Result<(Head, (Timestamp, Timestamp)), SessionError> {
         let clock = self.clock.clone();
-        let (session, applier) = self.ready().await?;
-        session.follow(applier, &clock).await
-    }
-
-    /// Whether the node's clock behaves. Looked at often, while nothing is written too.
-    pub(super) fn steady(&mut self) -> Steady {
-        self.steady.check(&self.clock)
+        let (session, serving) = self.ready().await?;
+        session.follow(serving.applier, &clock).await
     }
 
     /// A proof that was asked for at `sent` has succeeded: everything up to `head` is applied.

@@ -239,19 +239,14 @@ impl Task {
     }
 
     async fn decide(&mut self, batch: &[Queued]) -> Result<Replies, BatchError> {
-        let (clock, steady) = (self.node.clock.clone(), self.node.steady());
+        let clock = self.node.clock.clone();
         let sent = clock.boottime();
         let commands: Vec<_> =
             batch.iter().map(|queued| (&queued.command, queued.idempotency.as_ref())).collect();
-        let input = Input {
-            commands: &commands,
-            clock: &clock,
-            steady,
-            limits: self.limits,
-            faults: self.faults.as_ref(),
-        };
-        let (session, applier) = self.node.ready().await.map_err(BatchError::NoSession)?;
-        let committed = match batch::run(&mut session.connection, &input, Some(applier)).await {
+        let input =
+            Input { commands: &commands, clock: &clock, limits: self.limits, faults: self.faults.as_ref() };
+        let (session, serving) = self.node.ready().await.map_err(BatchError::NoSession)?;
+        let committed = match batch::run(&mut session.connection, &input, Some(serving)).await {
             Err(BatchError::Unknown { source, committed }) => self.resolve(source, *committed).await?,
             other => other?,
         };

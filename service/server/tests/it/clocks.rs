@@ -1,12 +1,13 @@
 //! Clocks that lie: nothing ends for good, only what narrows is written, and all heals.
 
+mod held;
+
 use crate::queue::{hold_the_order, issue, owner, until_somebody_waits, write};
 use crate::support::people::{add_member, command};
 use crate::support::{PATIENCE, Service, until};
 use crate::whole::whole;
 use counterfoil::clock::Clock;
 use counterfoil::event_log::batch::{self, Input};
-use counterfoil::event_log::clocks::Steady;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::Action;
 use counterfoil_domain::decide::Limits;
@@ -118,14 +119,19 @@ async fn some_tokens(service: &Service, clock: &Clock) -> Value {
     service.issue(json!({ "expires_at": clock.now().plus_seconds(1800).to_string() })).await
 }
 
-/// `node` and `database` are moved so far; then both are right again.
-async fn lies(node: i64, database: i64) {
-    let clock = Clock::system();
+/// A service whose clock, and whose database's, can be moved.
+async fn with_movable_clocks(clock: &Clock) -> Service {
     let mut service = Service::start_on(clock.clone(), None).await;
     move_the_databases_clock(&service, 0).await;
     // New sessions find the database's clock that can be moved.
     service.database.pool.set_connect_options(service.database.options.clone());
-    service = service.restart().await;
+    service.restart().await
+}
+
+/// `node` and `database` are moved so far; then both are right again.
+async fn lies(node: i64, database: i64) {
+    let clock = Clock::system();
+    let mut service = with_movable_clocks(&clock).await;
     let brief = some_tokens(&service, &clock).await;
     let plaintext = brief["plaintext"].as_str().unwrap();
     until_ready_says(&service, READY).await;
@@ -223,8 +229,7 @@ async fn a_clock_that_was_read_before_a_long_catch_up_does_not_lie() {
         let add = command(&service, &Actor::Operator { command: "test".into() }, add);
         let clock = Clock::system();
         let (commands, limits) = ([(&add, None)], Limits::default());
-        let input =
-            Input { commands: &commands, clock: &clock, steady: Steady::UNWATCHED, limits, faults: None };
+        let input = Input { commands: &commands, clock: &clock, limits, faults: None };
         batch::run(&mut held, &input, None).await.unwrap();
         slows.await.unwrap();
     };
@@ -236,10 +241,7 @@ async fn a_clock_that_was_read_before_a_long_catch_up_does_not_lie() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_starts_while_the_clock_is_ahead_ends_nothing_by_it() {
     let clock = Clock::system();
-    let service = Service::start_on(clock.clone(), None).await;
-    move_the_databases_clock(&service, 0).await;
-    service.database.pool.set_connect_options(service.database.options.clone());
-    let service = service.restart().await;
+    let service = with_movable_clocks(&clock).await;
     let brief = some_tokens(&service, &clock).await;
     let plaintext = brief["plaintext"].as_str().unwrap();
     let database = service.database.private.as_ref().unwrap().superuser("counterfoil");

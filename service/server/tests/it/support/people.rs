@@ -3,7 +3,6 @@
 use super::Service;
 use counterfoil::clock::{Clock, random};
 use counterfoil::event_log::batch::{self, Input, Refused, Reply};
-use counterfoil::event_log::clocks::Steady;
 use counterfoil::passwords::Password;
 use counterfoil::read_model::tables::beside::folded;
 use counterfoil_domain::actor::Actor;
@@ -40,13 +39,7 @@ pub(crate) async fn commit(service: &Service, commands: &[Command]) -> Vec<Resul
     let mut connection = service.database.options.connect().await.unwrap();
     let commands: Vec<_> = commands.iter().map(|command| (command, None)).collect();
     let clock = Clock::system();
-    let input = Input {
-        commands: &commands,
-        clock: &clock,
-        steady: Steady::UNWATCHED,
-        limits: Limits::default(),
-        faults: None,
-    };
+    let input = Input { commands: &commands, clock: &clock, limits: Limits::default(), faults: None };
     batch::run(&mut connection, &input, None).await.unwrap().replies
 }
 
