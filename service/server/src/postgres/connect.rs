@@ -33,7 +33,7 @@ pub(crate) async fn in_time<T>(
 pub struct Database {
     /// How everything of the service connects.
     pub options: PgConnectOptions,
-    /// For reads.
+    /// For reads, with a limit of what one may cost.
     pub pool: PgPool,
     /// The private cluster, if it is in one.
     pub private: Option<PrivateCluster>,
@@ -158,11 +158,12 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(16)
             .acquire_timeout(Duration::from_secs(5))
+            .after_connect(|connection, _| Box::pin(settings::look_for_the_client(connection)))
             // What was given up amid a statement may be on a connection that fell silent: it keeps no place.
             .after_release(|connection, _| {
                 Box::pin(async { in_time(connection.ping()).await.map(|()| true) })
             })
-            .connect_lazy_with(options.clone());
+            .connect_lazy_with(settings::for_reads(options.clone()));
         Ok(Self { options, pool, private: None })
     }
 }

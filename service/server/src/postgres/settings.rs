@@ -32,6 +32,23 @@ pub fn for_writer(options: &PgConnectOptions) -> PgConnectOptions {
     options.clone().options(never.map(|plan| (plan, "off")))
 }
 
+/// The settings of the sessions that clients' reads run in, on top of ours. What one client asks can be much, such as a list
+/// of all that ever ended; it is given up before it costs without an end, and before a handler's time is over, so that its
+/// client is told which of the two it was.
+pub(crate) fn for_reads(options: PgConnectOptions) -> PgConnectOptions {
+    options.options([("statement_timeout", "20s")])
+}
+
+/// Has the server look, amid a statement, whether anybody still waits for it: who went away is not worked for.
+pub(crate) async fn look_for_the_client(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let sql = "SELECT set_config('client_connection_check_interval', '2s', false)";
+    match sqlx::query(sql).execute(connection).await {
+        // A server on a system that cannot tell takes no other value than 0. The limit of a statement has to do there.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("22023") => Ok(()),
+        done => done.map(drop),
+    }
+}
+
 const LOST: &str = "an acknowledged event could be lost";
 const DROPPED: &str = "a pooler in between does not pass our settings on; connect to PostgreSQL itself";
 const CANCELLED: &str = "a cancelled commit can look like a success";

@@ -176,10 +176,15 @@ pub async fn page(
         Order::Asc => (">", "ASC"),
         Order::Desc => ("<", "DESC"),
     };
+    // What has neither expired nor been revoked has not ended: of the tokens of a user that have there may be any number,
+    // and an index leaves them out.
+    let standing = query.states.iter().all(|state| matches!(state, State::Live | State::Disabled));
+    let standing = if standing { "AND ended_seq IS NULL" } else { "" };
     // The text is made of constants only. The search is a substring and no pattern: nothing in it is special.
     let sql = format!(
         "{} WHERE CASE WHEN ended_how IS NOT NULL THEN ended_how WHEN expires_at <= $2 THEN 'expired'
                 WHEN disabled THEN 'disabled' ELSE 'live' END = ANY($3)
+            {standing}
             AND ($4 = '' OR strpos(folded COLLATE \"C\", $4 COLLATE \"C\") > 0)
             AND ($6::bigint IS NULL OR ({key}, issued_seq) {comparison} ({parameter}, $6))
          ORDER BY {key} {direction}, issued_seq {direction} LIMIT $7",

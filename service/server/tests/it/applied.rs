@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-const SOON: Duration = Duration::from_secs(3);
+pub(crate) const SOON: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_committed_is_applied_without_another_connection() {
@@ -133,7 +133,7 @@ async fn another_log_than_the_applied_one_is_refused_whatever_its_length() {
 }
 
 /// Rows of the tokens that were read, by whoever and however, as PostgreSQL counts them.
-async fn tokens_read(superuser: &mut PgConnection) -> i64 {
+pub(crate) async fn tokens_read(superuser: &mut PgConnection) -> i64 {
     let sql = "SELECT pg_stat_get_tuples_returned(t) + pg_stat_get_tuples_fetched(t) + (SELECT
             sum(pg_stat_get_tuples_returned(indexrelid))::bigint FROM pg_index WHERE indrelid = t)
         FROM (SELECT 'tokens'::regclass::oid) tokens(t)";

@@ -115,14 +115,16 @@ async fn time_limits_of_a_role_or_a_database_do_not_reach_our_sessions() {
     // No migration is done in that time.
     server.run("ALTER ROLE postgres IN DATABASE shop SET statement_timeout = '1ms'").await;
     let database = open(&server.url("shop")).await.unwrap();
+    let mut session = database.options.connect().await.unwrap();
     for limit in limits {
         let found: String = sqlx::query_scalar("SELECT current_setting($1)")
             .bind(limit)
-            .fetch_one(&database.pool)
+            .fetch_one(&mut session)
             .await
             .unwrap();
         assert_eq!(found, "0", "{limit}");
     }
+    drop(session);
     database.pool.close().await;
     server.stop().await;
 }

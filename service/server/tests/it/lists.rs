@@ -1,5 +1,7 @@
 //! Lists of tokens: pages, filters, searches, and what belongs to none.
 
+mod cost;
+
 use crate::support::Service;
 use crate::support::people::person;
 use counterfoil_domain::role::Role;

@@ -92,8 +92,10 @@ pub struct Verified {
     pub extent: Extent,
 }
 
-/// Begins a transaction that reads one snapshot.
-pub(crate) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Begins a transaction that reads one snapshot, for as long as that takes: the pool's connections have a limit for what
+/// clients ask.
+pub(crate) const SNAPSHOT: &str =
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0";
 
 /// Verifies the database, on two connections.
 ///

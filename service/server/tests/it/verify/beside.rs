@@ -1,12 +1,15 @@
 //! `verify` beside clients who change the tokens of one user at once.
 
-use super::verified;
+use super::{run, verified};
 use crate::queue::hold_the_order;
 use crate::support::{Service, is_soak, rounds, without_limits};
+use counterfoil::event_log::verify::{self, Progress};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::Connection;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{ConnectOptions, Connection};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -96,5 +99,26 @@ async fn it_waits_for_nobody_and_nobody_waits_for_it() {
     assert_eq!(looked.expect("it waits for a writer").findings.first, []);
     sqlx::query("ROLLBACK").execute(&mut writing).await.unwrap();
     writing.close().await.unwrap();
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_limit_of_what_clients_read_ends_it() {
+    let service = Service::start().await;
+    // A pool whose statements may take 300 ms, and a log that nobody can read for a second.
+    let hasty = service.database.options.clone().options([("statement_timeout", "300ms")]);
+    let hasty = PgPoolOptions::new().connect_lazy_with(hasty);
+    let cluster = service.database.private.as_ref().unwrap();
+    for table in ["events", "tokens", "claimed_slots"] {
+        let mut slow = cluster.superuser("counterfoil").connect().await.unwrap();
+        run(&mut slow, &format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await;
+        let ends = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            run(&mut slow, "COMMIT").await;
+        };
+        let progress = Arc::new(Progress::default());
+        let (verified, _) = tokio::join!(verify::verify(&hasty, &progress), ends);
+        assert_eq!(verified.unwrap().findings.first, [], "{table}");
+    }
     service.stop().await;
 }
