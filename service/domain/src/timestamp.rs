@@ -15,6 +15,11 @@ impl Timestamp {
         Self(micros)
     }
 
+    /// The same, if that is one of the years 1 to 9999, which alone can be written back.
+    pub fn in_calendar(micros: i64) -> Option<Self> {
+        Some(Self(micros)).filter(|instant| (FIRST..=LAST).contains(instant))
+    }
+
     /// Microseconds since 1970-01-01T00:00:00Z.
     pub const fn micros(self) -> i64 {
         self.0
@@ -51,7 +56,7 @@ impl Timestamp {
     /// Lower-case `t` and `z` are taken, as the RFC allows; a blank in place of `T` is not.
     pub fn parse(text: &str) -> Result<Self, NotATimestamp> {
         let instant = parse(text.as_bytes()).ok_or(NotATimestamp::Malformed)?;
-        if (FIRST..=LAST).contains(&instant) { Ok(instant) } else { Err(NotATimestamp::OutOfRange) }
+        Self::in_calendar(instant.0).ok_or(NotATimestamp::OutOfRange)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Appending: the only `INSERT INTO events`.
 
+use crate::read_model::tables::{LoadError, Stored};
 use counterfoil_domain::event::{CHAIN_START, Event, Recorded, chain};
 use counterfoil_domain::ids::{Seq, UserId};
 use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::state::State;
 use counterfoil_domain::timestamp::Timestamp;
 use sqlx::{PgConnection, Row};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// The end of the log.
@@ -25,8 +25,8 @@ pub struct Head {
 /// Reads the head. Under the append lock it stays the head until the transaction ends.
 ///
 /// # Errors
-/// The database's.
-pub async fn head(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
+/// The database's, or an instant that no event can have.
+pub async fn head(connection: &mut PgConnection) -> Result<Head, LoadError> {
     // clock_timestamp(), not now(): the transaction may have waited for the lock.
     let sql = "SELECT e.seq, e.chain, e.decided_at, c.now FROM (SELECT clock_timestamp() AS now) c
         LEFT JOIN LATERAL (SELECT seq, chain, decided_at FROM events ORDER BY seq DESC LIMIT 1) e ON true";
@@ -35,10 +35,11 @@ pub async fn head(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
     Ok(Head {
         seq: row.try_get::<Option<i64>, _>(0)?.unwrap_or(0) as Seq,
         chain: chain.and_then(|bytes| bytes.try_into().ok()).map_or(CHAIN_START, Digest),
-        decided_at: row
-            .try_get::<Option<OffsetDateTime>, _>(2)?
-            .map_or(Timestamp::from_micros(i64::MIN), Timestamp::from_offset_date_time),
-        now: Timestamp::from_offset_date_time(row.try_get(3)?),
+        decided_at: match row.try_get::<Option<Stored>, _>(2)? {
+            Some(at) => at.instant("events", "decided_at")?,
+            None => Timestamp::from_micros(i64::MIN),
+        },
+        now: row.try_get::<Stored, _>(3)?.instant("events", "the database's clock")?,
     })
 }
 

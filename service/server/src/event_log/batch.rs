@@ -126,6 +126,14 @@ pub async fn run(
     }
 }
 
+/// A log whose end makes no sense is no command's fault.
+fn of_head(error: LoadError) -> BatchError {
+    match error {
+        LoadError::Database(error) => error.into(),
+        unreadable => BatchError::Behind(unreadable.into()),
+    }
+}
+
 async fn rolled_back(connection: &mut PgConnection) -> Result<(), BatchError> {
     in_time(async { Ok(sqlx::query("ROLLBACK").execute(connection).await?) }).await.map(drop)
 }
@@ -142,7 +150,7 @@ async fn attempt(
     })
     .await?;
     let asked = input.clock.now();
-    let head = in_time(async { Ok(append::head(connection).await?) }).await?;
+    let head = in_time(async { Ok(append::head(connection).await) }).await?.map_err(of_head)?;
     // At once, beside the database's: what follows may take long.
     let node = input.clock.now();
     let (applier, steady) = match serving {

@@ -4,11 +4,11 @@
 //! event in a million costs many short queries and never a long one, and an empty page is not the end. Nothing is
 //! read that comes after the head as of the request, so whoever goes on from where a page ended misses nothing.
 
+use crate::read_model::tables::{LoadError, Stored};
 use counterfoil_domain::ids::{OrganizationId, Seq, UserId};
 use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::timestamp::Timestamp;
 use sqlx::{PgConnection, Row};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Who reads.
@@ -88,19 +88,18 @@ pub async fn subject(connection: &mut PgConnection, id: Uuid) -> Result<Subject,
 /// halving, with one look at the primary key each.
 ///
 /// # Errors
-/// The database's.
+/// The database's, or an instant that no event can have.
 pub async fn last_before(
     connection: &mut PgConnection,
     instant: Timestamp,
     head: Seq,
-) -> Result<Seq, sqlx::Error> {
+) -> Result<Seq, LoadError> {
     let (mut before, mut after) = (0, head + 1);
     while after - before > 1 {
         let middle = before + (after - before) / 2;
         let sql = "SELECT decided_at FROM events WHERE seq = $1";
-        let at: OffsetDateTime =
-            sqlx::query_scalar(sql).bind(middle as i64).fetch_one(&mut *connection).await?;
-        if Timestamp::from_offset_date_time(at) < instant { before = middle } else { after = middle }
+        let at: Stored = sqlx::query_scalar(sql).bind(middle as i64).fetch_one(&mut *connection).await?;
+        if at.instant("events", "decided_at")? < instant { before = middle } else { after = middle }
     }
     Ok(before)
 }

@@ -8,6 +8,7 @@ use crate::postgres::migrate::{self, MigrateError};
 use crate::postgres::settings::{Wrong, for_writer, wrong};
 use crate::read_model::applier::{Applier, ApplyError};
 use crate::read_model::freshness::{Doubt, FENCE};
+use crate::read_model::tables::LoadError;
 use counterfoil_domain::ids::Seq;
 use counterfoil_domain::timestamp::Timestamp;
 use sqlx::postgres::PgConnectOptions;
@@ -57,6 +58,15 @@ impl SessionError {
             Self::AnotherServes | Self::Schema(_) => Doubt::AnotherServes,
             Self::Standby | Self::Setting(_) => Doubt::Unfit,
             Self::Behind(error) => error.doubt(),
+        }
+    }
+}
+
+impl From<LoadError> for SessionError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Database(error) => Self::Database(error),
+            unreadable => Self::Behind(unreadable.into()),
         }
     }
 }
@@ -175,7 +185,7 @@ impl Session {
     /// The log's end, which proves that the session lives and so holds the lock.
     ///
     /// # Errors
-    /// The database's.
+    /// The database's, or an end that makes no sense.
     pub async fn head(&mut self) -> Result<Head, SessionError> {
         in_time(async { Ok(append::head(&mut self.connection).await?) }).await
     }

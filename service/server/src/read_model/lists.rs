@@ -5,13 +5,12 @@
 //! comes after all that do, and one that was never used before all that were. Tokens of one instant lie in the order
 //! in which they were issued.
 
-use super::tables::{LoadError, from_sql, to_sql, token_row};
+use super::tables::{LoadError, Stored, to_sql, token_row};
 use counterfoil_domain::ids::{GatewayId, Seq, TokenId, UserId};
 use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::{State, Token};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgPool, Row};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// A token with what is kept beside its record.
@@ -144,8 +143,9 @@ pub(super) fn read(row: &PgRow) -> Result<Listed, LoadError> {
 fn used(row: &PgRow, from: usize) -> Result<Used, LoadError> {
     let by: Option<Uuid> = row.try_get(from + 1)?;
     let name: Option<String> = row.try_get(from + 2)?;
+    let at: Option<Stored> = row.try_get(from)?;
     Ok(Used {
-        at: row.try_get::<Option<OffsetDateTime>, _>(from)?.map(from_sql),
+        at: at.map(|at| at.instant("token_usage", "the last use")).transpose()?,
         by: by.map(|id| (GatewayId(id), name)),
         count: row.try_get::<Option<i64>, _>(from + 3)?.unwrap_or(0) as u64,
     })

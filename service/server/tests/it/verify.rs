@@ -2,6 +2,7 @@
 
 mod beside;
 mod corruptions;
+mod instants;
 mod rebuilds;
 mod replays;
 

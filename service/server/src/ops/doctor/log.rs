@@ -5,6 +5,7 @@ use super::report::Check;
 use crate::clock::Clock;
 use crate::event_log::append::{self, Head};
 use crate::event_log::clocks::{Steady, TOLERANCE, clocks};
+use crate::read_model::tables::LoadError;
 use counterfoil_domain::timestamp::Timestamp;
 
 fn seconds(micros: u64) -> f64 {
@@ -31,7 +32,13 @@ pub(super) async fn clock(patient: &mut Patient, clock: &Clock) -> Result<Vec<Ch
 /// The last event does not lie in the future.
 pub(super) async fn last_event(patient: &mut Patient, clock: &Clock) -> Result<Vec<Check>, sqlx::Error> {
     const NAME: &str = "last event";
-    let head: Head = append::head(&mut patient.administrator).await?;
+    let head: Head = match append::head(&mut patient.administrator).await {
+        Ok(head) => head,
+        Err(LoadError::Database(error)) => return Err(error),
+        Err(LoadError::Unreadable(unreadable)) => {
+            return Ok(vec![Check::wrong(NAME, unreadable.to_string(), "counterfoil verify")]);
+        }
+    };
     if head.seq == 0 {
         let found = "the log is empty";
         return Ok(vec![Check::note(NAME, found, "counterfoil init --organization NAME --owner EMAIL")]);

@@ -4,6 +4,7 @@
 pub mod beside;
 pub mod changed;
 pub mod claims;
+mod instant;
 pub mod load;
 pub mod operator_requests;
 mod owners;
@@ -13,8 +14,7 @@ pub mod store;
 pub(crate) mod token_copy;
 pub mod token_row;
 
-use counterfoil_domain::timestamp::Timestamp;
-use time::OffsetDateTime;
+pub(crate) use instant::{Stored, to_sql};
 
 /// A row that no fold can have written: the table was changed by hand, or by a newer version.
 #[derive(Debug, thiserror::Error)]
@@ -35,14 +35,4 @@ pub enum LoadError {
     /// A row makes no sense.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-}
-
-/// An instant as the driver takes it.
-pub(crate) fn to_sql(at: Timestamp) -> OffsetDateTime {
-    at.to_offset_date_time()
-}
-
-/// An instant as the driver gives it.
-pub(crate) fn from_sql(at: OffsetDateTime) -> Timestamp {
-    Timestamp::from_offset_date_time(at)
 }

@@ -1,7 +1,7 @@
 //! Loading, second half: the owners of what a batch names, and what stands of theirs.
 
 use super::load::{insert_tokens, tokens_where};
-use super::{LoadError, from_sql, rows};
+use super::{LoadError, Stored, rows};
 use counterfoil_domain::ids::{GatewayId, TokenId, UserId};
 use counterfoil_domain::names::Names;
 use counterfoil_domain::state::State;
@@ -10,7 +10,6 @@ use counterfoil_domain::token::{Owner, Token};
 use counterfoil_domain::user::StandingToken;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::collections::BTreeSet;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// The gateways that are named or own what was loaded, with all of their standing tokens.
@@ -115,14 +114,15 @@ async fn load_standing(
     for row in sqlx::query(sql).bind(users).fetch_all(connection).await? {
         let slots: Vec<i16> = row.try_get(1)?;
         let ids: Vec<Uuid> = row.try_get(2)?;
-        let expiries: Vec<Option<OffsetDateTime>> = row.try_get(3)?;
+        let expiries: Vec<Option<Stored>> = row.try_get(3)?;
         if let Some(user) = state.users.get_mut(&UserId(row.try_get(0)?)) {
             let entries = slots.into_iter().zip(ids).zip(expiries);
             user.standing = entries
                 .map(|((slot, id), at)| {
-                    (slot as u16, StandingToken { id: TokenId(id), expires_at: at.map(from_sql) })
+                    let expires_at = at.map(|at| at.instant("claimed_slots", "expires_at")).transpose()?;
+                    Ok((slot as u16, StandingToken { id: TokenId(id), expires_at }))
                 })
-                .collect();
+                .collect::<Result<_, LoadError>>()?;
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! Tokens in COPY's binary form: millions of rows, for the index at a start and for verification.
 
-use super::token_row::{bad, digest, how_ended, owner, previous_from_json, scopes, value_ref};
-use super::{LoadError, Unreadable};
-use crate::postgres::copy::{CopyError, EPOCH, Fields};
+use super::token_row::{bad, digest, how_ended, instant, owner, previous_from_json, scopes, value_ref};
+use super::{LoadError, Stored, Unreadable};
+use crate::postgres::copy::{CopyError, Fields};
 use counterfoil_domain::ids::{OrganizationId, TokenId};
 use counterfoil_domain::scope::Scopes;
 use counterfoil_domain::timestamp::Timestamp;
@@ -46,11 +46,11 @@ impl Reader {
             hint: String::new(),
             generation: u32::from_be_bytes(fields.array()?),
             scopes: self.scopes(fields.bytes()?)?,
-            expires_at: fields.optional()?.map(instant),
+            expires_at: optional_instant(fields, "expires_at")?,
             note: None,
             issued_by: None,
             since: u64::from_be_bytes(fields.array()?),
-            issued_at: instant(fields.array()?),
+            issued_at: issued_at(fields)?,
             issued_seq: 0,
             disabled: fields.array::<1>()? != [0],
             slot: None,
@@ -69,11 +69,11 @@ impl Reader {
         let hint = text(fields.bytes()?, "hint")?.to_owned();
         let generation = u32::from_be_bytes(fields.array()?);
         let scopes = self.scopes(fields.bytes()?)?;
-        let expires_at = fields.optional()?.map(instant);
+        let expires_at = optional_instant(fields, "expires_at")?;
         let note = value_ref(fields.optional_uuid()?, fields.field().ok_or_else(|| bad("its form"))?)?;
         let issued_by = fields.optional_uuid()?.map(TokenId);
         let since = u64::from_be_bytes(fields.array()?);
-        let (issued_at, issued_seq) = (instant(fields.array()?), u64::from_be_bytes(fields.array()?));
+        let (issued_at, issued_seq) = (issued_at(fields)?, u64::from_be_bytes(fields.array()?));
         let disabled = fields.array::<1>()? != [0];
         let slot = fields.optional()?.map(u16::from_be_bytes);
         let previous = previous(fields)?;
@@ -122,7 +122,8 @@ fn previous(fields: &mut Fields<'_>) -> Result<Option<Box<Previous>>, LoadError>
 }
 
 fn ended(fields: &mut Fields<'_>) -> Result<Option<Ended>, LoadError> {
-    let (seq, at) = (fields.optional()?.map(u64::from_be_bytes), fields.optional()?.map(instant));
+    let seq = fields.optional()?.map(u64::from_be_bytes);
+    let at = optional_instant(fields, "ended_at")?;
     let how = fields.field().ok_or_else(|| bad("its form"))?;
     match (seq, at) {
         (Some(seq), Some(at)) => {
@@ -138,7 +139,10 @@ fn text<'a>(column: &'a [u8], name: &str) -> Result<&'a str, Unreadable> {
     std::str::from_utf8(column).map_err(|_| bad(name))
 }
 
-/// An instant as PostgreSQL sends it: microseconds since 2000.
-fn instant(bytes: [u8; 8]) -> Timestamp {
-    Timestamp::from_micros(i64::from_be_bytes(bytes).saturating_add(EPOCH))
+fn optional_instant(fields: &mut Fields<'_>, column: &str) -> Result<Option<Timestamp>, LoadError> {
+    Ok(instant(fields.optional()?.map(Stored::from_bytes), column)?)
+}
+
+fn issued_at(fields: &mut Fields<'_>) -> Result<Timestamp, LoadError> {
+    Ok(Stored::from_bytes(fields.array()?).instant("tokens", "issued_at")?)
 }

@@ -1,6 +1,6 @@
 //! A token as a row.
 
-use super::{Unreadable, from_sql};
+use super::{Stored, Unreadable};
 use counterfoil_domain::ids::{GatewayId, OrganizationId, TokenId, UserId, ValueId};
 use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::scope::Scopes;
@@ -10,7 +10,6 @@ use counterfoil_domain::value::ValueRef;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// The columns of a token in the order that [`read`] wants them.
@@ -23,7 +22,6 @@ pub const COLUMNS: &str = "id, kind, user_id, gateway_id, home, digest, hint, ge
 /// A row that no fold can have written.
 pub fn read(row: &PgRow) -> Result<Token, super::LoadError> {
     let ended: Option<i64> = row.try_get(19)?;
-    let ended_at: Option<OffsetDateTime> = row.try_get(20)?;
     Ok(Token {
         id: TokenId(row.try_get(0)?),
         kind: Kind::from_name(row.try_get(1)?).ok_or_else(|| bad("kind"))?,
@@ -33,19 +31,17 @@ pub fn read(row: &PgRow) -> Result<Token, super::LoadError> {
         hint: row.try_get(6)?,
         generation: row.try_get::<i32, _>(7)? as u32,
         scopes: scopes(row.try_get(8)?)?,
-        expires_at: row.try_get::<Option<OffsetDateTime>, _>(9)?.map(from_sql),
+        expires_at: instant(row.try_get(9)?, "expires_at")?,
         note: value_ref(row.try_get(10)?, row.try_get(11)?)?,
         issued_by: row.try_get::<Option<Uuid>, _>(12)?.map(TokenId),
         since: row.try_get::<i64, _>(13)? as u64,
-        issued_at: from_sql(row.try_get(14)?),
+        issued_at: row.try_get::<Stored, _>(14)?.instant(TABLE, "issued_at")?,
         issued_seq: row.try_get::<i64, _>(15)? as u64,
         disabled: row.try_get(16)?,
         slot: row.try_get::<Option<i16>, _>(17)?.map(|slot| slot as u16),
         previous: row.try_get::<Option<&str>, _>(18)?.map(previous_from_json).transpose()?,
-        ended: match (ended, ended_at) {
-            (Some(seq), Some(at)) => {
-                Some(Ended { seq: seq as u64, at: from_sql(at), how: how_ended(row.try_get(21)?)? })
-            }
+        ended: match (ended, instant(row.try_get(20)?, "ended_at")?) {
+            (Some(seq), Some(at)) => Some(Ended { seq: seq as u64, at, how: how_ended(row.try_get(21)?)? }),
             (None, None) => None,
             _ => return Err(bad("ended_seq without ended_at").into()),
         },
@@ -53,8 +49,15 @@ pub fn read(row: &PgRow) -> Result<Token, super::LoadError> {
     })
 }
 
+const TABLE: &str = "tokens";
+
 pub(super) fn bad(what: &str) -> Unreadable {
-    Unreadable { table: "tokens", what: what.into() }
+    Unreadable { table: TABLE, what: what.into() }
+}
+
+/// An instant that may be absent.
+pub(super) fn instant(stored: Option<Stored>, column: &str) -> Result<Option<Timestamp>, Unreadable> {
+    stored.map(|stored| stored.instant(TABLE, column)).transpose()
 }
 
 pub(super) fn owner(user: Option<Uuid>, gateway: Option<Uuid>) -> Result<Owner, Unreadable> {

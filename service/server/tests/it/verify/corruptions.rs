@@ -19,6 +19,21 @@ pub(super) fn corruptions(service: &Service, made: &Made) -> Vec<(String, &'stat
         (format!("UPDATE tokens SET scopes = 'read write' WHERE id = '{narrow}'"), "tokens", "scopes is"),
         (format!("UPDATE tokens SET scopes = '' WHERE id = '{narrow}'"), "tokens", "cannot be read"),
         (format!("UPDATE tokens SET expires_at = NULL WHERE id = '{narrow}'"), "tokens", "expires_at is"),
+        (
+            format!("UPDATE tokens SET expires_at = 'infinity' WHERE id = '{narrow}'"),
+            "tokens",
+            "no instant of the calendar",
+        ),
+        (
+            format!("UPDATE tokens SET issued_at = '-infinity' WHERE id = '{narrow}'"),
+            "tokens",
+            "no instant of the calendar",
+        ),
+        (
+            format!("UPDATE tokens SET ended_at = '200000-01-01Z' WHERE id = '{revoked}'"),
+            "tokens",
+            "no instant of the calendar",
+        ),
         (format!("UPDATE tokens SET since = 1 WHERE id = '{narrow}'"), "tokens", "since is"),
         (
             format!(
@@ -66,6 +81,11 @@ pub(super) fn corruptions(service: &Service, made: &Made) -> Vec<(String, &'stat
         ),
         (
             format!("UPDATE claimed_slots SET expires_at = '2090-01-01' WHERE token_id = '{narrow}'"),
+            "claimed_slots",
+            "has another expires_at",
+        ),
+        (
+            format!("UPDATE claimed_slots SET expires_at = 'infinity' WHERE token_id = '{narrow}'"),
             "claimed_slots",
             "has another expires_at",
         ),
@@ -188,6 +208,11 @@ pub(super) fn corruptions(service: &Service, made: &Made) -> Vec<(String, &'stat
             format!(
                 "UPDATE events SET decided_at = decided_at + interval '1 microsecond' WHERE seq = {scoped}"
             ),
+            "",
+            "the column decided_at differs",
+        ),
+        (
+            format!("UPDATE events SET decided_at = 'infinity' WHERE seq = {scoped}"),
             "",
             "the column decided_at differs",
         ),
