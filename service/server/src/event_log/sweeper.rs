@@ -8,6 +8,9 @@
 //! both again. While it does not trust them it refuses the sweeper's command, and then nothing is deleted either. For the
 //! first moments after a start ([`Watch`]) nothing ends that is older than it.
 //!
+//! **One token holds up no other.** A token whose rows contradict the log spoils the command that names it. It is found by
+//! halving, told to the log, and left alone for an hour; the others expire meanwhile.
+//!
 //! **Behind everything else.** A command names at most 200 tokens, and waits in the writer until nothing else does, or for 250
 //! ms.
 
@@ -18,7 +21,9 @@ use crate::postgres::connect::in_time;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::ids::{OrganizationId, TokenId};
+use metrics::Gauge;
 use sqlx::PgPool;
+use std::collections::HashMap;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -33,6 +38,8 @@ const EVERY: Duration = Duration::from_millis(500);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How often what is kept for a time only is deleted.
 const TIDY: Duration = Duration::from_secs(60);
+/// How long a token is left alone whose expiry could not be recorded, and how many such tokens are remembered.
+const ASIDE: (Duration, usize) = (Duration::from_secs(3600), 1_000);
 /// Rows that one statement deletes, so that none holds locks for long.
 const ROWS: u64 = 500;
 
@@ -46,6 +53,44 @@ pub struct Sweeper {
     pub clock: Clock,
     /// Since when clocks are watched.
     pub watch: Watch,
+    /// What is left alone, and until when.
+    pub aside: Aside,
+}
+
+/// Tokens whose expiry could not be recorded.
+pub struct Aside {
+    until: HashMap<TokenId, Instant>,
+    shown: Gauge,
+}
+
+impl Aside {
+    /// None yet. The gauge shows how many there are.
+    pub fn new(shown: Gauge) -> Self {
+        Self { until: HashMap::new(), shown }
+    }
+
+    /// Those that are left alone now.
+    fn now(&mut self) -> Vec<Uuid> {
+        let now = Instant::now();
+        self.until.retain(|_, until| now < *until);
+        self.shown.set(self.until.len() as f64);
+        self.until.keys().map(|id| id.0).collect()
+    }
+
+    /// Leaves a token alone. False if there are too many: then more is wrong than some rows.
+    fn put(&mut self, token: TokenId) -> bool {
+        let has_room = self.until.len() < ASIDE.1;
+        if has_room {
+            self.until.insert(token, Instant::now() + ASIDE.0);
+            self.shown.set(self.until.len() as f64);
+            tracing::error!(
+                %token,
+                "the expiry of a token cannot be recorded, for its rows contradict the log: it is inactive by the clock, \
+                 and left alone for an hour; `counterfoil verify` names the rows"
+            );
+        }
+        has_room
+    }
 }
 
 /// Why a sweep did not happen.
@@ -61,13 +106,14 @@ enum SweepError {
 
 impl Sweeper {
     /// Sweeps until `stop` is gone.
-    pub async fn run(self, mut stop: watch::Receiver<()>) {
+    pub async fn run(mut self, mut stop: watch::Receiver<()>) {
         let (mut tidied, mut failing) = (None::<Instant>, false);
         loop {
             let mut done = self.sweep().await;
             let watched = self.watch.ends_after(&self.clock) == 0;
-            if done.is_ok() && watched && tidied.is_none_or(|at| at.elapsed() >= TIDY) {
-                done = self.tidy().await.and(done);
+            if watched && tidied.is_none_or(|at| at.elapsed() >= TIDY) {
+                let tidy = self.tidy().await;
+                done = done.and_then(|swept| tidy.map(|()| swept));
                 tidied = Some(Instant::now());
             }
             let pause = match &done {
@@ -78,7 +124,7 @@ impl Sweeper {
             if let Err(error) = done.inspect(|_| failing = false)
                 && !std::mem::replace(&mut failing, true)
             {
-                tracing::warn!(%error, "expiries could not be recorded; they are tried again");
+                tracing::warn!(%error, "what is over could not be recorded or deleted; it is tried again");
             }
             tokio::select! {
                 biased;
@@ -89,20 +135,38 @@ impl Sweeper {
     }
 
     /// Has the expiry of what is due recorded, and says of how many.
-    async fn sweep(&self) -> Result<usize, SweepError> {
+    async fn sweep(&mut self) -> Result<usize, SweepError> {
         let sql = "SELECT id FROM tokens
             WHERE ended_seq IS NULL AND expires_at IS NOT NULL AND expires_at <= LEAST(statement_timestamp(), $1)
-                AND issued_seq > $3
+                AND issued_seq > $3 AND id <> ALL($4)
             ORDER BY expires_at, id LIMIT $2";
         let ends_after = self.watch.ends_after(&self.clock);
         let query = sqlx::query_scalar(sql).bind(self.now()).bind(MOST as i64).bind(ends_after as i64);
+        let query = query.bind(self.aside.now());
         let due: Vec<Uuid> = in_time(query.fetch_all(&self.pool)).await?;
         if due.is_empty() {
             return Ok(0);
         }
         let count = due.len();
-        let swept = self.write(due.into_iter().map(TokenId).collect()).await?;
+        let swept = self.record(due.into_iter().map(TokenId).collect()).await?;
         Ok(if swept { count } else { 0 })
+    }
+
+    /// Has the expiry of these recorded, but for those that cannot be. False if the clocks are not trusted.
+    async fn record(&mut self, due: Vec<TokenId>) -> Result<bool, SweepError> {
+        let mut left = vec![due];
+        while let Some(mut tokens) = left.pop() {
+            match self.write(tokens.clone()).await {
+                Ok(true) => {}
+                Err(SweepError::Write(WriteError::Internal)) if tokens.len() > 1 => {
+                    left.push(tokens.split_off(tokens.len() / 2));
+                    left.push(tokens);
+                }
+                Err(SweepError::Write(WriteError::Internal)) if self.aside.put(tokens[0]) => {}
+                other => return other,
+            }
+        }
+        Ok(true)
     }
 
     /// Whether the writer took the command. It refuses it while it does not trust the clocks.

@@ -96,6 +96,8 @@ pub struct Metrics {
     pub uses_not_counted: Counter,
     /// Handlers that panicked.
     pub panics: Counter,
+    /// Tokens whose expiry could not be recorded.
+    pub expiries_aside: Gauge,
 }
 
 /// What a recorder is told of a metric beside its name.
@@ -173,6 +175,11 @@ impl Default for Metrics {
             uses_not_counted: plain("counterfoil_uses_not_counted_total"),
             panics: plain("counterfoil_panics_total"),
             connections: gauges::gauge(&recorder, "counterfoil_connections", "Open connections"),
+            expiries_aside: gauges::gauge(
+                &recorder,
+                "counterfoil_expiries_set_aside",
+                "Tokens whose expiry could not be recorded, for their rows contradict the log",
+            ),
             gauges: Gauges::new(&recorder),
             requests: RwLock::default(),
             durations: RwLock::default(),

@@ -1,5 +1,7 @@
 //! Expiry: at its edge, in the log, in the limit, and very far away.
 
+mod aside;
+
 use crate::support::{Scratch, Service};
 use counterfoil::app::App;
 use counterfoil::clock::Clock;
