@@ -138,6 +138,10 @@ async fn rolled_back(connection: &mut PgConnection) -> Result<(), BatchError> {
     in_time(async { Ok(sqlx::query("ROLLBACK").execute(connection).await?) }).await.map(drop)
 }
 
+/// Whoever decides one batch beside a service may be suspended in the middle, as a terminal's Ctrl-Z does, and would hold
+/// up everybody by its lock for as long. The server ends such a session, and nothing of the batch happened.
+const SUSPENDED: &str = "SET LOCAL idle_in_transaction_session_timeout = '5s'";
+
 async fn attempt(
     connection: &mut PgConnection,
     input: &Input<'_>,
@@ -145,6 +149,9 @@ async fn attempt(
 ) -> Result<Committed, BatchError> {
     step(input.faults, Step::Lock, async {
         sqlx::query("BEGIN ISOLATION LEVEL READ COMMITTED").execute(&mut *connection).await?;
+        if serving.is_none() {
+            sqlx::query(SUSPENDED).execute(&mut *connection).await?;
+        }
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(APPEND_LOCK).execute(&mut *connection).await?;
         Ok(())
     })

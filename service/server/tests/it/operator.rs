@@ -1,5 +1,7 @@
 //! `counterfoil init` and `counterfoil password`, as programs, with and without a running service.
 
+mod suspended;
+
 use crate::support::{Scratch, Service, until};
 use counterfoil::clock::Clock;
 use counterfoil::operator::{OperatorError, Printed, set_password};
