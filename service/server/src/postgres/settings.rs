@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 /// four within seconds; a server's time limits must not end the writer. What is set here goes before what a
 /// database or a role has set.
 pub(crate) fn for_service(options: PgConnectOptions) -> PgConnectOptions {
-    options
+    in_our_schema(options)
         .application_name("counterfoil")
         .options([
             ("plan_cache_mode", "force_custom_plan"),
@@ -22,6 +22,12 @@ pub(crate) fn for_service(options: PgConnectOptions) -> PgConnectOptions {
             ("timezone", "UTC"),
         ])
         .disable_statement_logging()
+}
+
+/// Our tables are named without their schema. One of the login's name, or one that a database or a role puts first, may
+/// hold tables of the same names.
+pub(crate) fn in_our_schema(options: PgConnectOptions) -> PgConnectOptions {
+    options.options([("search_path", "public,pg_temp")])
 }
 
 /// The settings of a session that runs batches, on top of ours. Everything in a batch is looked up by key. Statistics lag

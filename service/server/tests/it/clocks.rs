@@ -74,7 +74,6 @@ async fn move_the_databases_clock(service: &Service, micros: i64) {
         "GRANT SELECT ON lies.moved TO PUBLIC",
         "CREATE OR REPLACE FUNCTION lies.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
             'SELECT pg_catalog.clock_timestamp() + (SELECT by FROM lies.moved)'",
-        "ALTER DATABASE counterfoil SET search_path = lies, public, pg_catalog",
         "DELETE FROM lies.moved",
     ] {
         sqlx::query(sql).execute(&mut superuser).await.unwrap();
@@ -123,6 +122,8 @@ async fn some_tokens(service: &Service, clock: &Clock) -> Value {
 async fn with_movable_clocks(clock: &Clock) -> Service {
     let mut service = Service::start_on(clock.clone(), None).await;
     move_the_databases_clock(&service, 0).await;
+    service.database.options =
+        service.database.options.clone().options([("search_path", "lies,public,pg_catalog")]);
     // New sessions find the database's clock that can be moved.
     service.database.pool.set_connect_options(service.database.options.clone());
     service.restart().await

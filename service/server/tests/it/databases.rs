@@ -1,6 +1,7 @@
 //! Databases of the operator's: which are refused, and what is said.
 
 mod arrangements;
+mod foreign;
 mod killed;
 mod upgrades;
 

@@ -149,8 +149,8 @@ async fn given(given: &Given, clock: &Clock, ports: &machine::Ports, report: &mu
 async fn connect_given(given: &Given) -> Result<Patient, DatabaseError> {
     const MIGRATE: &str = "DATABASE_MIGRATE_URL";
     let (mut administrator, variable) = match &given.migrating {
-        Some(migrating) => (bounded(migrating).await?, MIGRATE),
-        None => (bounded(&given.serving).await?, "DATABASE_URL"),
+        Some(migrating) => (bounded(&settings::in_our_schema(migrating.clone())).await?, MIGRATE),
+        None => (bounded(&settings::in_our_schema(given.serving.clone())).await?, "DATABASE_URL"),
     };
     let serves = given.migrating.as_ref().map(|_| given.serving.get_username());
     let alone = match serves {

@@ -4,6 +4,26 @@ use super::{Arrangement, Roles, past_the_grants, quoted};
 use crate::postgres::migrate::MigrateError;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
+/// The tables that are ours. A schema may hold others' as well, and those are nobody's here to give.
+const TABLES: [&str; 16] = [
+    "_sqlx_migrations",
+    "claimed_digests",
+    "claimed_slots",
+    "environments",
+    "events",
+    "gateways",
+    "idempotency_keys",
+    "operator_requests",
+    "organizations",
+    "password_hashes",
+    "personal_values",
+    "sessions",
+    "sign_in_names",
+    "token_usage",
+    "tokens",
+    "users",
+];
+
 async fn run(connection: &mut PgConnection, sql: String) -> Result<(), sqlx::Error> {
     sqlx::query(AssertSqlSafe(sql)).execute(connection).await.map(drop)
 }
@@ -93,21 +113,22 @@ pub(in crate::postgres) async fn hand_over(
 ) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
     let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT c.oid::regclass::text FROM pg_class c, pg_class e
+        "SELECT c.relname::text FROM pg_class c, pg_class e
         WHERE e.oid = 'public.events'::regclass AND c.relnamespace = e.relnamespace AND c.relowner = e.relowner
-          AND c.relkind = 'r'",
+          AND c.relkind = 'r' AND c.relname = ANY($1)",
     )
+    .bind(TABLES.as_slice())
     .fetch_all(&mut *transaction)
     .await?;
     let owner = quoted(owner);
     for table in tables {
-        run(&mut transaction, format!("ALTER TABLE {table} OWNER TO {owner}")).await?;
+        run(&mut transaction, format!("ALTER TABLE public.{} OWNER TO {owner}", quoted(&table))).await?;
     }
     run(&mut transaction, format!("ALTER FUNCTION public.refuse_to_edit_events() OWNER TO {owner}")).await?;
     transaction.commit().await
 }
 
-/// What the service may. History stays: no UPDATE and no DELETE on `events`. In one transaction, for a service may be
+/// What the service may, of our tables by name: others' in the same schema stay as they are. History stays: no UPDATE and no DELETE on `events`. In one transaction, for a service may be
 /// running, and between the statements it would have too few rights, or too many.
 pub(in crate::postgres) async fn grant(
     connection: &mut PgConnection,
@@ -115,14 +136,15 @@ pub(in crate::postgres) async fn grant(
 ) -> Result<(), sqlx::Error> {
     let service = quoted(service);
     let mut transaction = connection.begin().await?;
-    for sql in [
-        format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {service}"),
-        format!("REVOKE ALL ON events FROM {service}"),
-        format!("GRANT SELECT, INSERT ON events TO {service}"),
-        format!("REVOKE ALL ON _sqlx_migrations FROM {service}"),
-        format!("GRANT SELECT ON _sqlx_migrations TO {service}"),
-    ] {
-        run(&mut transaction, sql).await?;
+    for table in TABLES {
+        let may = match table {
+            "events" => "SELECT, INSERT",
+            "_sqlx_migrations" => "SELECT",
+            _ => "SELECT, INSERT, UPDATE, DELETE",
+        };
+        let less = format!("REVOKE ALL ON public.{table} FROM {service}");
+        run(&mut transaction, less).await?;
+        run(&mut transaction, format!("GRANT {may} ON public.{table} TO {service}")).await?;
     }
     transaction.commit().await
 }

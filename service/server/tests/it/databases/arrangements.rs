@@ -56,7 +56,7 @@ async fn server() -> Server {
     server
 }
 
-fn config(url: &str, migrate_url: Option<&str>) -> Config {
+pub(super) fn config(url: &str, migrate_url: Option<&str>) -> Config {
     Config {
         data_dir: "/nowhere".into(),
         database_url: Some(url.into()),
