@@ -286,17 +286,25 @@ impl Batch<'_> {
         }
         let (effects, answer) = match decide(&context) {
             Err(refusal) => return Ok(Err(Refused::Refusal(refusal))),
-            Ok(Decision::AlreadySo(answer)) => return Ok(Ok(Pending(Outcome::AlreadySo, answer))),
+            Ok(Decision::AlreadySo(answer)) => {
+                // What was so already may be so no more when it is asked for again: it is to be no other request then.
+                self.remember(key, answer);
+                return Ok(Ok(Pending(Outcome::AlreadySo, answer)));
+            }
             Ok(Decision::Happened(effects, answer)) => (effects, answer),
         };
         let Effects { events, writes } = effects;
         self.append(state, &command.actor, command.request_id, events)?;
         writes.iter().for_each(|write| state.write(write));
         self.writes.extend(writes);
+        self.remember(key, answer);
+        Ok(Ok(Pending(Outcome::Happened, answer)))
+    }
+
+    fn remember(&mut self, key: Option<&Idempotency>, answer: Answer) {
         if let Some(key) = key {
             self.known.insert(key.key, beside::Remembered::new(key.body, answer));
         }
-        Ok(Ok(Pending(Outcome::Happened, answer)))
     }
 
     fn append(

@@ -1,5 +1,7 @@
 //! A personal token's life over HTTP.
 
+mod delete_all;
+
 use crate::support::{Service, until};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

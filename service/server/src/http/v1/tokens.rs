@@ -182,7 +182,8 @@ pub struct DeleteAll {
 
 /// Deletes all of the caller's tokens, the presented one included.
 ///
-/// One event ends them all, at once and for good.
+/// One event ends them all, at once and for good. Whoever may have to ask again sends a key, or the repetition would end
+/// what was issued meanwhile. A token ends itself with the others, so that its own repetition is answered 401.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
@@ -192,6 +193,7 @@ pub struct DeleteAll {
     tag = "Tokens",
     operation_id = "revoke_all_tokens",
     security(("bearer" = ["write"]), ("session" = ["write"])),
+    params(Idempotent),
     request_body(content = Option<DeleteAll>),
     responses((status = 200, description = "They are revoked.", body = RevokedCount)),
     extensions(("x-refuses" = json!(["invalid"]))),
@@ -199,11 +201,14 @@ pub struct DeleteAll {
 pub async fn delete_all(
     State(app): State<App>,
     caller: Caller,
+    uri: OriginalUri,
+    headers: HeaderMap,
     body: Json<DeleteAll>,
 ) -> Result<Response, Problem> {
+    let key = idempotency(&caller, "DELETE", uri.path(), &headers, &body.bytes)?;
     let DeleteAll { reason, sessions } = body.value;
     let action = Action::RevokeAll { reason: checked_reason(reason)?, sessions };
-    let reply = app.writer.write(caller.command(action), None).await?;
+    let reply = app.writer.write(caller.command(action), key).await?;
     let Answer::Count(revoked) = reply.answer else { return Err(Problem::internal()) };
     Ok(shown(StatusCode::OK, &serde_json::json!({ "revoked": revoked }), ""))
 }

@@ -19,26 +19,29 @@ pub struct Remembered {
     pub body: [u8; 32],
     token: Option<TokenId>,
     gateway: Option<GatewayId>,
+    revoked: Option<usize>,
     new: bool,
 }
 
 impl Remembered {
     /// Remembers an answer of this batch.
     pub fn new(body: [u8; 32], answer: Answer) -> Self {
-        let (token, gateway) = match answer {
-            Answer::Token(token) => (Some(token), None),
-            Answer::Gateway(gateway, token) => (token, Some(gateway)),
-            Answer::Done | Answer::Count(_) => (None, None),
+        let (token, gateway, revoked) = match answer {
+            Answer::Token(token) => (Some(token), None, None),
+            Answer::Gateway(gateway, token) => (token, Some(gateway), None),
+            Answer::Count(revoked) => (None, None, Some(revoked)),
+            Answer::Done => (None, None, None),
         };
-        Self { body, token, gateway, new: true }
+        Self { body, token, gateway, revoked, new: true }
     }
 
     /// The answer that it led to.
     pub fn answer(&self) -> Answer {
-        match (self.gateway, self.token) {
-            (Some(gateway), token) => Answer::Gateway(gateway, token),
-            (None, Some(token)) => Answer::Token(token),
-            (None, None) => Answer::Done,
+        match (self.gateway, self.token, self.revoked) {
+            (Some(gateway), token, _) => Answer::Gateway(gateway, token),
+            (None, Some(token), _) => Answer::Token(token),
+            (None, None, Some(revoked)) => Answer::Count(revoked),
+            (None, None, None) => Answer::Done,
         }
     }
 
@@ -60,7 +63,7 @@ pub async fn idempotency(
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let sql = "SELECT key, body, token_id, gateway_id FROM idempotency_keys
+    let sql = "SELECT key, body, token_id, gateway_id, revoked FROM idempotency_keys
         WHERE key = ANY($1) AND created_at > clock_timestamp() - interval '24 hours'";
     let rows = sqlx::query(sql).bind(keys).fetch_all(connection).await?;
     let mut remembered = HashMap::with_capacity(rows.len());
@@ -69,7 +72,8 @@ pub async fn idempotency(
         let (Ok(key), Ok(body)) = (key.try_into(), body.try_into()) else { continue };
         let token = row.try_get::<Option<Uuid>, _>(2)?.map(TokenId);
         let gateway = row.try_get::<Option<Uuid>, _>(3)?.map(GatewayId);
-        remembered.insert(key, Remembered { body, token, gateway, new: false });
+        let revoked = row.try_get::<Option<i64>, _>(4)?.map(|count| count as usize);
+        remembered.insert(key, Remembered { body, token, gateway, revoked, new: false });
     }
     Ok(remembered)
 }
@@ -193,10 +197,10 @@ async fn remember(
         return Ok(());
     }
     // A key whose day is over is taken over by the request that uses it anew.
-    let sql = "INSERT INTO idempotency_keys (key, body, token_id, gateway_id, created_at)
-        SELECT *, $5::timestamptz FROM UNNEST($1::bytea[], $2::bytea[], $3::uuid[], $4::uuid[])
+    let sql = "INSERT INTO idempotency_keys (key, body, token_id, gateway_id, revoked, created_at)
+        SELECT *, $6::timestamptz FROM UNNEST($1::bytea[], $2::bytea[], $3::uuid[], $4::uuid[], $5::bigint[])
         ON CONFLICT (key) DO UPDATE SET body = excluded.body, token_id = excluded.token_id,
-            gateway_id = excluded.gateway_id, created_at = excluded.created_at";
+            gateway_id = excluded.gateway_id, revoked = excluded.revoked, created_at = excluded.created_at";
     let unique: HashMap<_, _> = remembered.iter().copied().collect();
     let rows: Vec<_> = unique.into_iter().collect();
     sqlx::query(sql)
@@ -204,6 +208,7 @@ async fn remember(
         .bind(rows.iter().map(|(_, r)| r.body.as_slice()).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, r)| r.token.map(|id| id.0)).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, r)| r.gateway.map(|id| id.0)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, r)| r.revoked.map(|count| count as i64)).collect::<Vec<_>>())
         .bind(to_sql(now))
         .execute(connection)
         .await?;

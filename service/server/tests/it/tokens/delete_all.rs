@@ -1,0 +1,66 @@
+//! To delete all of a user's tokens again, under a key, ends nothing that was issued since.
+
+use super::text;
+use crate::support::Service;
+use crate::support::browser::{HERE, OWNER, owners_password, request, signed_in};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+async fn delete_all(
+    service: &Service,
+    cookie: &str,
+    key: Option<&str>,
+    body: Option<Value>,
+) -> (StatusCode, Value) {
+    let mut asked =
+        request(service, Method::DELETE, "/v1/user/tokens").header("cookie", cookie).header("origin", HERE);
+    if let Some(key) = key {
+        asked = asked.header("idempotency-key", key);
+    }
+    if let Some(body) = body {
+        asked = asked.json(&body);
+    }
+    let answer = asked.send().await.unwrap();
+    (answer.status(), answer.json().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_all_under_a_key_is_done_once() {
+    let service = Service::start().await;
+    let cookie = signed_in(&service, OWNER, &owners_password(&service)).await;
+    let (before, done) = (service.issue(json!({})).await, (StatusCode::OK, json!({ "revoked": 2 })));
+    assert_eq!(delete_all(&service, &cookie, Some("once"), None).await, done);
+    assert_eq!(service.introspect(text(&before, "plaintext")).await["active"], false);
+
+    let issue = async || {
+        let path = "/v1/user/tokens";
+        crate::support::browser::browse(&service, &cookie, Method::POST, path, Some(json!({}))).await.1
+    };
+    let later = issue().await;
+    let lives = async |token: &Value| service.introspect(text(token, "plaintext")).await["active"] == true;
+    for _ in 0..3 {
+        assert_eq!(delete_all(&service, &cookie, Some("once"), None).await, done);
+        assert!(lives(&later).await);
+    }
+    assert_eq!(service.events("tokens.revoked_all").await, 1);
+    // The same key is no other request, and another key is one.
+    let (status, problem) =
+        delete_all(&service, &cookie, Some("once"), Some(json!({ "reason": "leaked" }))).await;
+    assert_eq!(
+        (status, text(&problem, "type")),
+        (StatusCode::UNPROCESSABLE_ENTITY, "/problems/idempotency-key-reused")
+    );
+    assert!(lives(&later).await);
+    let (status, answer) = delete_all(&service, &cookie, Some("again"), None).await;
+    assert_eq!((status, &answer["revoked"]), (StatusCode::OK, &json!(1)));
+    assert!(!lives(&later).await);
+    // What found nothing to end is remembered as well.
+    let nothing = (StatusCode::OK, json!({ "revoked": 0 }));
+    assert_eq!(delete_all(&service, &cookie, Some("nothing"), None).await, nothing);
+    let last = issue().await;
+    assert_eq!(delete_all(&service, &cookie, Some("nothing"), None).await, nothing);
+    assert!(lives(&last).await);
+    assert_eq!(delete_all(&service, &cookie, None, None).await.1["revoked"], 1);
+    assert!(!lives(&last).await);
+    service.stop().await;
+}
