@@ -3,6 +3,7 @@
 mod arrangements;
 mod foreign;
 mod killed;
+mod side_by_side;
 mod upgrades;
 
 use crate::support::front::Front;

@@ -3,6 +3,8 @@
 use super::{Arrangement, Roles, past_the_grants, quoted};
 use crate::postgres::migrate::MigrateError;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use std::time::Duration;
+use tokio::time::sleep;
 
 /// The tables that are ours. A schema may hold others' as well, and those are nobody's here to give.
 const TABLES: [&str; 16] = [
@@ -26,6 +28,43 @@ const TABLES: [&str; 16] = [
 
 async fn run(connection: &mut PgConnection, sql: String) -> Result<(), sqlx::Error> {
     sqlx::query(AssertSqlSafe(sql)).execute(connection).await.map(drop)
+}
+
+/// How often a change of a role is tried again that met another one.
+const TRIES: usize = 20;
+
+/// Changes what belongs to the whole cluster. Our lock is the database's, so whoever migrates another database of the
+/// cluster may do the same at the same moment: what is so already by then is fine, and what met is done again.
+async fn run_beside_others(connection: &mut PgConnection, sql: String) -> Result<(), sqlx::Error> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match run(connection, sql.clone()).await.map_err(|error| (of_two(&error), error)) {
+            Err((Some(Meeting::Done), _)) => return Ok(()),
+            Err((Some(Meeting::Again), _)) if tries < TRIES => sleep(Duration::from_millis(25)).await,
+            done => return done.map_err(|(_, error)| error),
+        }
+    }
+}
+
+/// What is known when two changed a role at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Meeting {
+    /// The other one did what was to be done.
+    Done,
+    /// The other one was in between.
+    Again,
+}
+
+fn of_two(error: &sqlx::Error) -> Option<Meeting> {
+    let error = error.as_database_error()?;
+    match error.code()?.as_ref() {
+        // There already, or there since a moment: the latter is seen by an index.
+        "42710" | "23505" => Some(Meeting::Done),
+        // An internal error by its code, which has nothing else to be told by.
+        "XX000" if error.message().contains("concurrently") => Some(Meeting::Again),
+        _ => None,
+    }
 }
 
 /// Makes the roles that are not there, lets them reach the schema, and refuses a service that could edit the log.
@@ -73,7 +112,7 @@ pub(in crate::postgres) async fn make(
             .fetch_one(&mut *connection)
             .await?;
         if !has {
-            run(connection, format!("GRANT {grant} TO {}", quoted(role))).await?;
+            run_beside_others(connection, format!("GRANT {grant} TO {}", quoted(role))).await?;
         }
     }
     Ok(())
@@ -85,7 +124,9 @@ async fn make_role(connection: &mut PgConnection, role: &str, login: &str) -> Re
     let (there, may_make): (bool, bool) = sqlx::query_as(sql).bind(role).fetch_one(&mut *connection).await?;
     match (there, may_make) {
         (true, _) => Ok(()),
-        (false, true) => Ok(run(connection, format!("CREATE ROLE {} {login}", quoted(role))).await?),
+        (false, true) => {
+            Ok(run_beside_others(connection, format!("CREATE ROLE {} {login}", quoted(role))).await?)
+        }
         (false, false) => Err(MigrateError::NoRole(role.into())),
     }
 }
@@ -101,7 +142,7 @@ async fn join(connection: &mut PgConnection, role: &str) -> Result<(), sqlx::Err
         .fetch_one(&mut *connection)
         .await?;
     if !joined {
-        run(connection, format!("GRANT {} TO CURRENT_USER{with}", quoted(role))).await?;
+        run_beside_others(connection, format!("GRANT {} TO CURRENT_USER{with}", quoted(role))).await?;
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 //!
 //! A role that could become the owner of `events` could drop its trigger and edit the log. How far the service is kept
 //! from that depends on what an operator gives; [`Arrangement`] has the three ways, the one that guards most first.
-//! Roles belong to the whole cluster, so they are made under the lock of `migrate.rs`.
+//! Roles belong to the whole cluster, and the lock of `migrate.rs` to one database: who makes them expects others to do the
+//! same.
 
 mod make;
 
