@@ -2,7 +2,7 @@
 
 use super::given::Given;
 use super::migrate::{self, MigrateError};
-use super::private::{PrivateCluster, PrivateError, Say};
+use super::private::{OLDEST, PrivateCluster, PrivateError, Say};
 use super::roles::Roles;
 use super::{patience, settings};
 use crate::config::Config;
@@ -72,6 +72,11 @@ pub enum DatabaseError {
     /// It did not answer.
     #[error("the database cannot be used: {0}")]
     Database(#[from] sqlx::Error),
+    /// It is too old.
+    #[error(
+        "the database is PostgreSQL {0}, and it must be {OLDEST} or newer: upgrade it (pg_upgrade), or set DATABASE_URL to another; nothing was changed"
+    )]
+    TooOld(String),
     /// A pooler in between.
     #[error(
         "DATABASE_URL leads to a connection pooler that shares sessions (transaction pooling), but the lock of a `serve` needs a session of its own: connect to PostgreSQL itself"

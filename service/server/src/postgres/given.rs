@@ -4,7 +4,7 @@ use super::connect::DatabaseError;
 use super::migrate;
 use super::private::Say;
 use super::roles::{Arrangement, Roles};
-use super::{patience, pooler, settings};
+use super::{patience, pooler, settings, version};
 use crate::config::Config;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -100,10 +100,13 @@ impl Given {
     }
 }
 
-/// Waits for the server, and refuses one through which, or under whose settings, no promise could be kept.
+/// Waits for the server, and refuses one that is too old, or through which, or under whose settings, no promise could be
+/// kept.
 async fn judge(options: &PgConnectOptions, say: Say<'_>) -> Result<(), DatabaseError> {
+    // Without our settings first: an old server does not know each of them, and would speak of that one only.
+    let version = patience::until_it_answers(options, say).await?;
+    version.map_or(Ok(()), version::refuse_old)?;
     let options = settings::for_service(options.clone());
-    patience::until_it_answers(&options, say).await?;
     pooler::refuse(&options).await?;
     settings::check(&options).await
 }

@@ -9,3 +9,4 @@ pub(crate) mod pooler;
 pub mod private;
 pub mod roles;
 pub mod settings;
+pub(crate) mod version;

@@ -32,13 +32,20 @@ fn worth_waiting(error: &sqlx::Error) -> Option<(Duration, String)> {
     }
 }
 
-/// Waits until the database takes a connection. What waiting does not mend, a wrong password for one, is told at once.
-pub(crate) async fn until_it_answers(options: &PgConnectOptions, say: Say<'_>) -> Result<(), DatabaseError> {
+/// Waits until the database takes a connection, and gives the number of its version, if it says one. What waiting does not mend, a wrong password for one, is told at once.
+pub(crate) async fn until_it_answers(
+    options: &PgConnectOptions,
+    say: Say<'_>,
+) -> Result<Option<u32>, DatabaseError> {
     let (since, mut progress) = (Instant::now(), Progress::new());
     loop {
         let answer = timeout(ATTEMPT, options.connect()).await;
         match answer.unwrap_or_else(|_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))) {
-            Ok(connection) => return Ok(connection.close().await?),
+            Ok(connection) => {
+                let version = connection.server_version_num();
+                connection.close().await?;
+                return Ok(version);
+            }
             Err(error) => match worth_waiting(&error) {
                 Some((limit, why)) if since.elapsed() < limit => progress.say(say, &why),
                 _ => return Err(super::pooler::explained(error)),

@@ -7,7 +7,7 @@ mod side_by_side;
 mod upgrades;
 
 use crate::support::front::Front;
-use crate::support::program::{Program, command};
+use crate::support::program::{Program, command, run};
 use crate::support::raw::exchange;
 use crate::support::{Scratch, until};
 use counterfoil::postgres::connect::Database;
@@ -150,6 +150,20 @@ async fn a_pooler_that_shares_sessions_is_refused() {
         .unwrap();
     assert_eq!(tables, 0);
     drop(shop);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old_is_refused_by_its_version() {
+    let server = Server::start().await;
+    let url = Front::Old.before(server.socket_dir(), "shop").await;
+    let said = refused(&url).await;
+    assert!(said.contains("PostgreSQL 13.") && said.contains("must be 14 or newer"), "{said}");
+    let mut doctor = command(Path::new("/nowhere"), &["doctor"]);
+    doctor.env("DATABASE_URL", &url);
+    let found = run(doctor).await;
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(found.contains("is older than 14"), "{found}");
     server.stop().await;
 }
 

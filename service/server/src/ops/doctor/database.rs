@@ -4,19 +4,19 @@ use super::report::Check;
 use super::{Patient, bounded};
 use crate::postgres::private::OLDEST;
 use crate::postgres::roles::quoted;
-use crate::postgres::settings;
+use crate::postgres::{settings, version};
 use sqlx::Connection;
 
 /// It is one of those that are supported.
 pub(super) async fn version(patient: &mut Patient) -> Result<Vec<Check>, sqlx::Error> {
     let sql = "SELECT current_setting('server_version'), current_setting('server_version_num')::int";
     let (text, number): (String, i32) = sqlx::query_as(sql).fetch_one(&mut patient.administrator).await?;
-    Ok(vec![judge(&text, number)])
+    Ok(vec![judge(&text, number as u32)])
 }
 
-fn judge(text: &str, number: i32) -> Check {
+pub(super) fn judge(text: &str, number: u32) -> Check {
     let found = format!("PostgreSQL {text}");
-    if number / 10_000 >= OLDEST as i32 {
+    if version::is_supported(number) {
         return Check::good("version", found);
     }
     let mend = format!("upgrade it (pg_upgrade) to {OLDEST} or newer");

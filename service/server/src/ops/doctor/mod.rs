@@ -22,7 +22,7 @@ use crate::postgres::connect::{DatabaseError, PRIVATE_DATABASE};
 use crate::postgres::given::Given;
 use crate::postgres::private::{Inspection, PrivateCluster, Say, inspect};
 use crate::postgres::roles::Roles;
-use crate::postgres::{pooler, settings};
+use crate::postgres::{pooler, settings, version};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use std::time::Duration;
@@ -123,6 +123,13 @@ async fn given(given: &Given, clock: &Clock, ports: &machine::Ports, report: &mu
         None => "start the database, or correct DATABASE_URL",
         Some(_) => "counterfoil migrate makes the role; start the database, or correct DATABASE_URL",
     };
+    // An old server does not know each of our settings, and would speak of that one only.
+    if let Ok(connection) = bounded(&given.serving).await
+        && let Some(number) = connection.server_version_num().filter(|number| !version::is_supported(*number))
+    {
+        report.add([database::judge(&version::text(number), number)]);
+        return;
+    }
     match pooler::refuse(&settings::for_service(given.serving.clone())).await {
         Ok(()) => report.add([Check::good("pooler", "none that shares sessions")]),
         Err(DatabaseError::Pooler) => {

@@ -12,6 +12,8 @@ use tokio::sync::{Mutex, Semaphore};
 pub(crate) enum Front {
     /// A server that recovers while so many connections are tried.
     Recovering(usize),
+    /// A PostgreSQL 13: it says so, and does not know a setting of ours.
+    Old,
     /// A pooler that gives each client a session, but drops the settings that the client asks for.
     Dropping,
     /// A pooler that hands so many sessions out for a transaction at a time.
@@ -39,6 +41,7 @@ impl Front {
                             recovering(client).await
                         }
                         Self::Recovering(_) => pass(client, server, |startup| startup).await,
+                        Self::Old => old(client, server).await,
                         Self::Dropping => pass(client, server, without_options).await,
                         Self::Sharing(_) => sessions.unwrap().share(client).await,
                     }
@@ -79,6 +82,27 @@ async fn pass(mut client: TcpStream, server: PathBuf, change: fn(Vec<u8>) -> Vec
     let mut server = UnixStream::connect(server).await?;
     server.write_all(&with_length(&body)).await?;
     copy_bidirectional(&mut client, &mut server).await.map(drop)
+}
+
+async fn old(mut client: TcpStream, server: PathBuf) -> Result<()> {
+    let body = startup(&mut client).await?;
+    if body.windows(20).any(|word| word == b"idle_session_timeout") {
+        let fields =
+            b"SFATAL\0VFATAL\0C42704\0Munrecognized configuration parameter \"idle_session_timeout\"\0\0";
+        return client.write_all(&[b"E".to_vec(), with_length(fields)].concat()).await;
+    }
+    let mut server = UnixStream::connect(server).await?;
+    server.write_all(&with_length(&body)).await?;
+    loop {
+        let mut answer = message(&mut server).await?;
+        if answer[0] == b'S' && answer[5..].starts_with(b"server_version\0") {
+            answer[20..22].copy_from_slice(b"13");
+        }
+        client.write_all(&answer).await?;
+        if answer[0] == b'Z' {
+            return copy_bidirectional(&mut client, &mut server).await.map(drop);
+        }
+    }
 }
 
 async fn recovering(mut client: TcpStream) -> Result<()> {
