@@ -9,6 +9,7 @@
 //! It empties by DELETE: the service's role may do that and no more, in whichever arrangement of roles.
 
 use super::APPEND_LOCK;
+use super::failure::connection_is_gone;
 use super::session::{Session, SessionError};
 use super::verify::{Findings, Progress, VerifyError, Walk, walk_table};
 use crate::read_model::tables::beside::folded;
@@ -65,7 +66,7 @@ pub struct Rebuilt {
     pub tables: Vec<Table>,
 }
 
-/// Why nothing was changed.
+/// Why it is not done, or may not be.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
     /// There is no session with the serving lock.
@@ -80,6 +81,11 @@ pub enum RebuildError {
     /// A table could not be written.
     #[error("nothing was changed: {0}")]
     Database(#[from] sqlx::Error),
+    /// The connection was lost at COMMIT.
+    #[error(
+        "the connection was lost at the commit, so it is not known whether the tables were written anew ({0}): all of them were, or none; `counterfoil verify` says whether they are right"
+    )]
+    Unknown(#[source] sqlx::Error),
     /// A personal value could not be read.
     #[error("nothing was changed: {0}")]
     Load(#[from] LoadError),
@@ -88,7 +94,7 @@ pub enum RebuildError {
 /// Folds the log and writes every derived table anew.
 ///
 /// # Errors
-/// See [`RebuildError`]. Then nothing was changed.
+/// See [`RebuildError`]. Nothing was changed then, unless it says otherwise.
 pub async fn rebuild(options: &PgConnectOptions, progress: &Arc<Progress>) -> Result<Rebuilt, RebuildError> {
     let mut session = Session::try_take(options).await?;
     let rebuilt = under_the_lock(&mut session.connection, progress).await;
@@ -118,9 +124,14 @@ async fn under_the_lock(
         let after = fingerprints(&mut transaction, sql).await?;
         tables.push(Table { table, rows: after.values().sum(), changed: differing(&before, &after) });
     }
-    transaction.commit().await?;
+    transaction.commit().await.map_err(of_commit)?;
     let Walk { events, .. } = walk;
     Ok(Rebuilt { events, head: walk.head(), chain: walk.chain().hex(), tables })
+}
+
+/// What a COMMIT that failed means: one whose answer was lost may have been done.
+fn of_commit(error: sqlx::Error) -> RebuildError {
+    if connection_is_gone(&error) { RebuildError::Unknown(error) } else { error.into() }
 }
 
 /// A whole row as one number: the rows from before need not be kept to say how many are other ones.

@@ -1,12 +1,19 @@
 //! `rebuild`: every derived table can be emptied, or changed by hand, and is written anew from the log.
 
 use super::{administrator, program, run, verified};
+use crate::queue::until_somebody_waits;
+use crate::support::tap::Cut;
 use crate::support::{Service, everything};
 use crate::whole::whole;
+use counterfoil::event_log::APPEND_LOCK;
+use counterfoil::event_log::rebuild::{self, RebuildError};
+use counterfoil::event_log::steps::Step;
+use counterfoil::event_log::verify::Progress;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
+use sqlx::{ConnectOptions, PgConnection};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 /// All that is derived from events, as nobody should find it.
 const SPOILT: [&str; 9] = [
@@ -85,5 +92,30 @@ async fn every_derived_table_is_written_anew_from_the_log() {
     assert_eq!(verified.findings.first, []);
     whole(&service).await;
     assert_eq!(service.introspect(&service.made.owner.token).await["active"], json!(true));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_is_said_to_be_unknown() {
+    let (service, tap) = Service::start_behind_a_tap(|edge| edge).await;
+    let options = service.database.options.clone();
+    let superuser = service.database.private.as_ref().unwrap().superuser("counterfoil");
+    let cut = async {
+        // It waits for its turn while its line is prepared to be cut.
+        let mut held = superuser.connect().await.unwrap();
+        run(&mut held, &format!("BEGIN; SELECT pg_advisory_xact_lock({APPEND_LOCK})")).await;
+        let rebuilt =
+            tokio::spawn(async move { rebuild::rebuild(&options, &Arc::new(Progress::default())).await });
+        until_somebody_waits(&mut held).await;
+        tap.cut_at_the_next_commits(Cut::After, 1);
+        tap.hook()(Step::Commit);
+        run(&mut held, "COMMIT").await;
+        let error = rebuilt.await.unwrap().unwrap_err();
+        assert!(matches!(error, RebuildError::Unknown(_)), "{error}");
+        let said = error.to_string();
+        assert!(said.contains("not known") && said.contains("`counterfoil verify`"), "{said}");
+    };
+    let (service, ()) = service.restart_after(cut).await;
+    whole(&service).await;
     service.stop().await;
 }
