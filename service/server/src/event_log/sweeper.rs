@@ -18,6 +18,7 @@ use super::clocks::Watch;
 use super::writer::{WeakWriter, WriteError};
 use crate::clock::Clock;
 use crate::postgres::connect::in_time;
+use crate::read_model::tables::operator_requests;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::ids::{OrganizationId, TokenId};
@@ -186,7 +187,7 @@ impl Sweeper {
         }
     }
 
-    /// Deletes idempotency keys after their day, and sessions that are over.
+    /// Deletes idempotency keys and what the command line asked after their day, and sessions that are over.
     async fn tidy(&self) -> Result<(), SweepError> {
         let now = self.now();
         // An empty sweep asks whether the clocks are trusted: nothing ends by a clock that is wrong.
@@ -202,6 +203,7 @@ impl Sweeper {
             now,
         )
         .await?;
+        in_time(operator_requests::forget(&self.pool, self.clock.now().plus_seconds(-24 * 3600))).await?;
         self.delete(
             "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions
                 WHERE expires_at <= LEAST(statement_timestamp(), $1) ORDER BY expires_at LIMIT $2)",

@@ -212,11 +212,19 @@ async fn what_is_kept_for_a_time_goes_and_the_rest_stays() {
             'digest', sha256(n::text::bytea),
             'expires_at', now() + CASE WHEN n <= 1100 THEN interval '-1 second' ELSE interval '1 hour' END))).*
         FROM generate_series(1, 1102) n";
-    for sql in [keys, sessions] {
+    // What the command line asked, and was killed before it took it away, with an outcome and without one.
+    let requests = "INSERT INTO operator_requests SELECT (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint
+            - CASE WHEN n <= 4 THEN 86401000 ELSE 86340000 END), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
+            '', CASE n % 2 WHEN 0 THEN '\"done\"' END FROM generate_series(1, 6) n";
+    for sql in [keys, sessions, requests] {
         sqlx::query(sql).execute(&database.pool).await.unwrap();
     }
     let (app, task) = App::start(&config, &database, clock, None, &|_| {}).await.unwrap();
-    for sql in ["SELECT count(*) FROM idempotency_keys", "SELECT count(*) FROM sessions"] {
+    for sql in [
+        "SELECT count(*) FROM idempotency_keys",
+        "SELECT count(*) FROM operator_requests",
+        "SELECT count(*) FROM sessions",
+    ] {
         until(&database, sql, 2).await;
     }
     drop(app);

@@ -1,6 +1,7 @@
 //! What the command line asks of a running service. A row is a request until it has an outcome; who asked reads the
 //! outcome and takes the row away. The service empties the request as it answers, for it may hold a password's hash.
 
+use counterfoil_domain::timestamp::Timestamp;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
@@ -49,4 +50,16 @@ pub async fn open(pool: &PgPool) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
 pub async fn answer(pool: &PgPool, id: Uuid, outcome: &str) -> Result<(), sqlx::Error> {
     let sql = "UPDATE operator_requests SET outcome = $2, request = '' WHERE id = $1";
     sqlx::query(sql).bind(id).bind(outcome).execute(pool).await.map(drop)
+}
+
+/// Deletes the requests from before an instant, which nobody carries out and nobody waits for any more: whoever asked was
+/// killed before it could take them away. Their ids begin with the milliseconds in which they were made.
+///
+/// # Errors
+/// The database's.
+pub async fn forget(pool: &PgPool, before: Timestamp) -> Result<(), sqlx::Error> {
+    let millis = before.micros().max(0) as u64 / 1000;
+    let first = uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid();
+    let sql = "DELETE FROM operator_requests WHERE id < $1";
+    sqlx::query(sql).bind(first).execute(pool).await.map(drop)
 }
