@@ -1,6 +1,7 @@
 //! The subcommands: what each takes, does and prints.
 
 pub(crate) mod doctor;
+mod downloads;
 pub(crate) mod init;
 pub(crate) mod migrate;
 pub(crate) mod openapi;

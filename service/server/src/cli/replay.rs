@@ -1,7 +1,7 @@
 //! `counterfoil replay`.
 
 use super::progress::{self, Measured};
-use super::{document, json, say, with_database};
+use super::{document, downloads, json, say, with_database};
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
 use counterfoil::event_log::replay::{Live, Replayed, Totals, database, download};
@@ -41,6 +41,9 @@ struct Document<'a> {
     measured: Measured,
     /// Positions that a download lacks: the list may lack tokens too.
     missing: u64,
+    /// Of a download: whether its last event is the head as of then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reaches_head: Option<bool>,
     totals: Totals,
     live: &'a [Live],
 }
@@ -61,31 +64,34 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
             .await?
         }
     };
+    let is_download = arguments.from.is_some();
     if let Some(first) = replayed.findings.first.first() {
-        let count = replayed.findings.count;
-        return Err(format!("the log is damaged, so nothing follows from it ({count} found): {first}").into());
+        let (what, count) = (if is_download { "download" } else { "log" }, replayed.findings.count);
+        return Err(
+            format!("the {what} is damaged, so nothing follows from it ({count} found): {first}").into()
+        );
     }
     let measured = measured.of(replayed.events);
     if arguments.json {
-        json(&described(&replayed, measured))?;
+        json(&described(&replayed, measured, is_download))?;
     } else {
-        print(&replayed, &measured)
+        print(&replayed, &measured, is_download)
     }
-    if replayed.missing > 0 {
-        say(&format!(
-            "{} events are not in the download: tokens may be missing from the list",
-            replayed.missing
-        ));
+    let missing = replayed.extent.missing;
+    if missing > 0 {
+        say(&format!("{missing} events are not in the download: tokens may be missing from the list"));
     }
     Ok(())
 }
 
-fn described(replayed: &Replayed, measured: Measured) -> Document<'_> {
-    let Replayed { seq, chain, at, live, totals, missing, .. } = replayed;
-    Document { seq: *seq, chain, at: *at, measured, missing: *missing, totals: *totals, live }
+fn described(replayed: &Replayed, measured: Measured, is_download: bool) -> Document<'_> {
+    let Replayed { seq, chain, at, live, totals, extent, .. } = replayed;
+    let reaches_head = is_download.then_some(extent.reaches_head());
+    let (seq, at, missing, totals) = (*seq, *at, extent.missing, *totals);
+    Document { seq, chain, at, measured, missing, reaches_head, totals, live }
 }
 
-fn print(replayed: &Replayed, measured: &Measured) {
+fn print(replayed: &Replayed, measured: &Measured, is_download: bool) {
     let lines: String = replayed.live.iter().map(|token| format!("{token}\n")).collect();
     document(lines.trim_end());
     let Totals { live, owners, disabled, expired, ended } = replayed.totals;
@@ -94,4 +100,7 @@ fn print(replayed: &Replayed, measured: &Measured) {
         "at {}: {live} tokens of {owners} owners live; {disabled} disabled, {expired} expired, {ended} ended",
         replayed.at
     ));
+    if is_download {
+        downloads::said(&replayed.extent, replayed.seq);
+    }
 }

@@ -1,7 +1,7 @@
 //! `counterfoil verify`.
 
 use super::progress::{self, Measured};
-use super::{document, json, with_database};
+use super::{document, downloads, json, with_database};
 use counterfoil::config::Config;
 use counterfoil::event_log::verify::{Difference, Verified, download, verify};
 use serde::Serialize;
@@ -26,7 +26,7 @@ struct Document<'a> {
     #[serde(flatten)]
     measured: Measured,
     rows: u64,
-    /// Of a download: positions that it lacks, and whether it reaches to the head as of then.
+    /// Of a download: positions that it lacks, and whether its last event is the head as of then.
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,7 +72,7 @@ fn described(verified: &Verified, measured: Measured, is_download: bool) -> Docu
         measured,
         rows: *rows,
         missing: is_download.then_some(extent.missing),
-        reaches_head: is_download.then_some(extent.end.is_some_and(|(_, whole)| whole)),
+        reaches_head: is_download.then_some(extent.reaches_head()),
         difference_count: findings.count,
         differences: &findings.first,
     }
@@ -82,36 +82,15 @@ fn print(verified: &Verified, measured: &Measured, is_download: bool) {
     for difference in &verified.findings.first {
         document(&difference.to_string());
     }
-    let Verified { head, chain, rows, .. } = verified;
+    let Verified { head, chain, rows, findings, extent, .. } = verified;
     document(&format!("{measured}, up to event {head}, whose chain value is {chain}"));
-    if is_download {
-        said_of_a_download(verified);
+    if !is_download {
+        document(&format!("{rows} rows of the tables were compared with what the events fold into"));
         return;
     }
-    document(&format!("{rows} rows of the tables were compared with what the events fold into"));
-}
-
-/// What a download can show, and what it cannot.
-fn said_of_a_download(verified: &Verified) {
-    let extent = verified.extent;
-    match extent.end {
-        Some((_, true)) => {}
-        Some((head, false)) => {
-            document(&format!("the download ends before the head as of then, which was event {head}"));
-        }
-        None => document("the download has no last line that says where it ended: it may have been cut"),
-    }
-    if extent.missing == 0 {
-        document(
-            "the download has every event: its chain shows that none was changed, added or left out before its end",
-        );
-    } else {
-        document(&format!(
-            "{} events before its last are not in the download: its reader may not see them, or it was filtered. \
-             Events that follow each other are held by the chain; whether anything was left out, and what comes \
-             after a gap, is not. {} events depend on missing ones and could not be folded",
-            extent.missing, extent.unfolded
-        ));
+    // Of one in which something is wrong, that was said.
+    if findings.count == 0 {
+        downloads::said(extent, *head);
     }
     document("tables and personal values were not compared: they are not in a download");
 }

@@ -1,6 +1,6 @@
 //! Replay: the tokens that were live at a moment, by the log alone.
 
-use super::verify::{Findings, Progress, SNAPSHOT, Until, VerifyError, Walk, walk_file, walk_table};
+use super::verify::{Extent, Findings, Progress, SNAPSHOT, Until, VerifyError, Walk, walk_file, walk_table};
 use counterfoil_domain::ids::{OrganizationId, Seq, TokenId};
 use counterfoil_domain::scope::Scopes;
 use counterfoil_domain::timestamp::Timestamp;
@@ -71,8 +71,8 @@ pub struct Replayed {
     pub totals: Totals,
     /// What was wrong with the log: if anything was, the list proves nothing.
     pub findings: Findings,
-    /// Positions that a download lacks: if there are any, so may the list.
-    pub missing: u64,
+    /// What a download lacks: if it lacks anything, so may the list.
+    pub extent: Extent,
 }
 
 /// Replays the database's log. Without `until`, all of it, as of `now`.
@@ -127,8 +127,8 @@ fn replayed(walk: Walk, until: Option<Until>, now: Timestamp) -> Replayed {
     live.sort_unstable_by_key(|token| token.id);
     totals.live = live.len() as u64;
     totals.owners = live.iter().map(|token| token.owner).collect::<HashSet<_>>().len() as u64;
-    let (seq, chain, events, missing) = (walk.head(), walk.chain().hex(), walk.events, walk.extent.missing);
-    Replayed { seq, chain, at, events, live, totals, findings: walk.into_findings(), missing }
+    let (seq, chain, events, extent) = (walk.head(), walk.chain().hex(), walk.events, walk.extent);
+    Replayed { seq, chain, at, events, live, totals, findings: walk.into_findings(), extent }
 }
 
 fn shown(token: &Token) -> Live {

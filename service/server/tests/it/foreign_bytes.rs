@@ -3,6 +3,7 @@
 
 use crate::support::Scratch;
 use crate::support::program::{command, run};
+use counterfoil_domain::event::CHAIN_START;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -12,7 +13,9 @@ const SECRET: &[u8] = b"postgres://me:hunter2@h/d\xff";
 async fn said(variables: &[(&[u8], &[u8])]) -> (bool, String) {
     let scratch = Scratch::new();
     let download = scratch.path().join("events.ndjson");
-    std::fs::write(&download, "{\"next_after\":0,\"more\":false,\"head\":0}\n").unwrap();
+    let record = include_str!("../../../domain/tests/golden/environment.created.v1.json").trim_end();
+    let (chain, end) = (CHAIN_START.hex(), r#"{"next_after":5,"more":false,"head":5}"#);
+    std::fs::write(&download, format!("{{\"chain\":\"{chain}\",\"record\":{record}}}\n{end}\n")).unwrap();
     let mut verify = command(scratch.path(), &["verify", "--from", download.to_str().unwrap()]);
     for (name, value) in variables {
         verify.env(OsStr::from_bytes(name), OsStr::from_bytes(value));

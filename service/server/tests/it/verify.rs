@@ -2,6 +2,7 @@
 
 mod beside;
 mod corruptions;
+mod downloads;
 mod instants;
 mod rebuilds;
 mod replays;
@@ -13,6 +14,7 @@ use counterfoil::clock::Clock;
 use counterfoil::event_log::replay::{self, Replayed};
 use counterfoil::event_log::verify::{self, Difference, Progress, Until, Verified};
 use counterfoil_domain::event::Event;
+use counterfoil_domain::timestamp::Timestamp;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 use std::collections::BTreeSet;
@@ -145,8 +147,26 @@ async fn every_corruption_is_named() {
         "{text}"
     );
     put_back(&mut superuser).await;
+    gaps_before_a_moment(&service, &mut superuser).await;
     without_keys(&service, &mut superuser).await;
     service.stop().await;
+}
+
+/// The last event before a moment is gone: what comes after it would show that, and is not walked.
+async fn gaps_before_a_moment(service: &Service, superuser: &mut PgConnection) {
+    let sql = "SELECT e.seq, after.decided_at FROM events e JOIN events after ON after.seq = e.seq + 1
+        WHERE e.decided_at < after.decided_at ORDER BY e.seq DESC LIMIT 1";
+    let (seq, at): (i64, time::OffsetDateTime) =
+        sqlx::query_as(sql).fetch_one(&mut *superuser).await.unwrap();
+    run(superuser, &format!("DELETE FROM events WHERE seq = {seq}")).await;
+    for until in [Until::Seq(seq as u64), Until::Instant(Timestamp::from_offset_date_time(at))] {
+        let found = replayed(service, Some(until)).await.findings.first;
+        let gap = |difference: &Difference| {
+            difference.seq == Some(seq as u64) && difference.what.contains("the log has a gap")
+        };
+        assert!(found.iter().any(gap), "{until:?}: {found:#?}");
+    }
+    put_back(superuser).await;
 }
 
 /// Who may drop keys and constraints may have rows twice, and values of any length: each is named, and ends nothing.

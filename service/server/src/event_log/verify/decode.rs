@@ -1,12 +1,14 @@
 //! Decoding: stored bytes to events, with all that can be said of one event alone or beside the one before.
 
 use super::VerifyError;
+use super::extent::End;
 use super::source::Chunk;
 use crate::postgres::copy::{EPOCH, Fields};
 use counterfoil_domain::event::{CHAIN_START, Recorded, Undecodable, chain};
 use counterfoil_domain::ids::Seq;
 use counterfoil_domain::plaintext::Digest;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -15,10 +17,10 @@ use uuid::Uuid;
 pub(crate) enum Read {
     /// An event.
     Event(Stored),
-    /// The last line of a stream: how far it looked, whether there was more, and the head as of the request.
-    End { next_after: Seq, more: bool, head: Seq },
-    /// A line that belongs to no download.
-    Strange(u64),
+    /// The last line of a stream.
+    End(End),
+    /// A line that belongs to no download, and what it is.
+    Strange(u64, String),
     /// The file ends within a line.
     Cut,
 }
@@ -93,12 +95,35 @@ struct Line<'a> {
     record: &'a RawValue,
 }
 
+/// A problem document: what is written to a file where nobody looked at the status.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct End {
-    next_after: Seq,
-    more: bool,
-    head: Seq,
+struct Refusal {
+    title: String,
+    #[serde(rename = "status")]
+    _status: u16,
+}
+
+/// A page of the feed.
+#[derive(Deserialize)]
+struct Page {
+    #[serde(rename = "items")]
+    _items: Vec<IgnoredAny>,
+}
+
+/// Whether a file ends within this line. A whole document may have lost the end of its line and nothing else.
+fn is_cut(line: &str) -> bool {
+    !line.ends_with('\n') && serde_json::from_str::<IgnoredAny>(line).is_err_and(|error| error.is_eof())
+}
+
+/// What a line is that belongs to no stream.
+fn strange(line: &str) -> String {
+    if let Ok(Refusal { title, .. }) = serde_json::from_str(line) {
+        return format!("this is no download but a refusal, {title:?}");
+    }
+    match serde_json::from_str::<Page>(line) {
+        Ok(_) => "this is a page of the feed, and not its stream (Accept: application/x-ndjson)".into(),
+        Err(_) => "this is no line of the feed's stream".into(),
+    }
 }
 
 impl Decoder {
@@ -123,16 +148,15 @@ impl Decoder {
     }
 
     fn line(&mut self, line: &str, number: u64) -> Read {
-        let Some(line) = line.strip_suffix('\n') else { return Read::Cut };
-        if let Ok(Line { chain, record }) = serde_json::from_str(line) {
-            return match Digest::from_hex(&chain) {
-                Some(chain) => Read::Event(self.of_line(record.get(), chain)),
-                None => Read::Strange(number),
-            };
+        if let Ok(Line { chain, record }) = serde_json::from_str(line)
+            && let Some(chain) = Digest::from_hex(&chain)
+        {
+            return Read::Event(self.of_line(record.get(), chain));
         }
         match serde_json::from_str(line) {
-            Ok(End { next_after, more, head }) => Read::End { next_after, more, head },
-            Err(_) => Read::Strange(number),
+            Ok(end) => Read::End(end),
+            Err(_) if is_cut(line) => Read::Cut,
+            Err(_) => Read::Strange(number, strange(line)),
         }
     }
 

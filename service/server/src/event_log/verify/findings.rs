@@ -57,8 +57,12 @@ impl Findings {
 
     /// Notes something wrong with a line of a file.
     pub fn line(&mut self, number: u64, what: impl fmt::Display) {
-        let what = format!("line {number}: {what}");
-        self.note(Difference { seq: None, table: None, id: None, what });
+        self.file(format!("line {number}: {what}"));
+    }
+
+    /// Notes something wrong with a file.
+    pub fn file(&mut self, what: impl Into<String>) {
+        self.note(Difference { seq: None, table: None, id: None, what: what.into() });
     }
 
     /// Adds what was found elsewhere.

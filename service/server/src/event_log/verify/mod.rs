@@ -10,8 +10,10 @@
 //! kept outside (the head's chain value is printed for that); and changes to what is not derived from events, such
 //! as sessions, or one password's hash in another's place.
 //!
-//! A download of the feed is walked by the same code, with what it has: see [`download`].
+//! A download of the feed is walked by the same code, with what it has: see [`download`]. One that was cut, or that is
+//! none, is a finding: whoever asks about a file must not be told that half of it is whole.
 
+pub mod extent;
 pub mod findings;
 pub mod walk;
 
@@ -21,8 +23,9 @@ mod source;
 mod tables;
 mod tokens;
 
+pub use extent::{End, Extent};
 pub use findings::{Difference, Findings};
-pub use walk::{Extent, Until, Walk};
+pub use walk::{Until, Walk};
 
 use crate::postgres::copy::CopyError;
 use counterfoil_domain::ids::Seq;
@@ -50,6 +53,9 @@ pub enum VerifyError {
     /// There is no such moment.
     #[error("the log ends at event {0}")]
     Beyond(Seq),
+    /// A download says nothing of such a moment.
+    #[error("the download ends at event {0}")]
+    BeyondDownload(Seq),
     /// A thread ended early.
     #[error("the walk was interrupted")]
     Interrupted,
@@ -147,7 +153,10 @@ pub(crate) async fn walk_table(
     walk.state.tokens.reserve(source::tokens(snapshot).await?.min(head) as usize);
     let (chunks, used, walk) = start(walk, progress);
     source::rows(snapshot, last, chunks, used).await?;
-    walk.await.map_err(|_| VerifyError::Interrupted)?
+    let mut walk = walk.await.map_err(|_| VerifyError::Interrupted)??;
+    // Nothing comes after these that would show it.
+    walk.gap(walk.head(), last.map_or(0, |last| last + 1));
+    Ok(walk)
 }
 
 /// Walks a download's events.
@@ -160,9 +169,12 @@ pub(crate) async fn walk_file(
     let path = path.to_owned();
     let read = spawn_blocking(move || source::lines(&path, &chunks));
     read.await.map_err(|_| VerifyError::Interrupted)??;
-    let walk = walk.await.map_err(|_| VerifyError::Interrupted)??;
+    let mut walk = walk.await.map_err(|_| VerifyError::Interrupted)??;
+    walk.conclude();
     match until {
-        Some(Until::Seq(seq)) if seq > walk.head() => Err(VerifyError::Beyond(walk.head())),
+        Some(Until::Seq(seq)) if seq > walk.reached() && walk.findings.count == 0 => {
+            Err(VerifyError::BeyondDownload(walk.reached()))
+        }
         _ => Ok(walk),
     }
 }

@@ -1,6 +1,7 @@
 //! The walk: every event in order, checked and folded from nothing.
 
 use super::decode::{Read, Stored};
+use super::extent::{End, Extent};
 use super::findings::Findings;
 use crate::event_log::append::about;
 use counterfoil_domain::event::{CHAIN_START, Event, Recorded};
@@ -32,18 +33,6 @@ pub(crate) struct Committed {
     pub(crate) subject: Option<Uuid>,
     /// The event.
     pub(crate) seq: Seq,
-}
-
-/// How far a download reaches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extent {
-    /// Positions before the last event that are not there.
-    pub missing: u64,
-    /// Events that could not be folded because they depend on missing ones.
-    pub unfolded: u64,
-    /// The head of the log as of the download, and whether everything up to it was looked at; `None` if the
-    /// download was cut before it could say.
-    pub end: Option<(Seq, bool)>,
 }
 
 /// See the module.
@@ -89,16 +78,49 @@ impl Walk {
     /// Takes what was read next.
     pub(crate) fn take(&mut self, read: Read) {
         match read {
-            Read::Event(stored) => self.event(stored),
-            Read::End { next_after, more, head } => {
-                self.extent.end = Some((head, !more));
-                if next_after < self.head() && !self.stopped {
-                    self.findings.event(self.head(), "the stream's last line says that it ended before this");
-                }
+            Read::Event(stored) => {
+                // Where downloads were put together, the last one's end counts.
+                self.extent.end = None;
+                self.extent.last = self.extent.last.max(stored.seq);
+                self.event(stored);
             }
-            Read::Strange(number) => self.findings.line(number, "this is no line of the feed's stream"),
+            Read::End(end) => self.end(end),
+            Read::Strange(number, what) => self.findings.line(number, what),
             Read::Cut => self.extent.end = None,
         }
+    }
+
+    fn end(&mut self, end: End) {
+        self.extent.end = Some(end);
+        if end.next_after < self.extent.last {
+            self.findings.event(self.extent.last, "the stream's last line says that it ended before this");
+        }
+    }
+
+    /// Ends a download: notes what it lacks after its last event, and what of it is no download.
+    pub(crate) fn conclude(&mut self) {
+        if let Some(end) = self.extent.end
+            && !self.stopped
+        {
+            let last = match self.until {
+                Some(Until::Seq(until)) => until.min(end.looked()),
+                _ => end.looked(),
+            };
+            self.gap(self.head(), last.saturating_add(1));
+        }
+        let what = match (self.extent.last, self.extent.end) {
+            (0, _) if self.findings.count > 0 => return,
+            (0, None) => "the file has no event and no last line: it is no download, or one that was cut",
+            (0, Some(_)) => "the file has no event: nothing can be shown by it",
+            (_, None) => "the download has no last line that says where it ended: it was cut",
+            (_, Some(_)) => return,
+        };
+        self.findings.file(what);
+    }
+
+    /// The last position that a download can speak of.
+    pub(crate) fn reached(&self) -> Seq {
+        self.extent.last.max(self.extent.end.map_or(0, End::looked))
     }
 
     fn ends_before(&self, stored: &Stored) -> bool {
@@ -110,11 +132,15 @@ impl Walk {
     }
 
     fn event(&mut self, stored: Stored) {
-        self.stopped = self.stopped || self.ends_before(&stored);
+        let (seq, head) = (stored.seq, self.head());
+        if !self.stopped && self.ends_before(&stored) {
+            self.stopped = true;
+            // What is not there up to here may have happened before the moment.
+            self.gap(head, if let Some(Until::Seq(until)) = self.until { until + 1 } else { seq });
+        }
         if self.stopped {
             return;
         }
-        let (seq, head) = (stored.seq, self.head());
         self.events += 1;
         if seq <= head {
             self.findings.event(seq, format!("it comes after event {head}: the order is broken"));
@@ -140,8 +166,9 @@ impl Walk {
         self.last = Some((seq, stored.chain, at));
     }
 
-    fn gap(&mut self, head: Seq, seq: Seq) {
-        let missing = seq - head - 1;
+    /// Notes the positions between two.
+    pub(crate) fn gap(&mut self, head: Seq, seq: Seq) {
+        let missing = seq.saturating_sub(head + 1);
         if missing == 0 {
             return;
         }
