@@ -125,13 +125,13 @@ impl App {
         let (low, high) = seed.split_at(8);
         let half = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
         let index = Arc::new(DigestIndex::new([half(low), half(high)]));
-        let applier = Applier::load(&mut session.connection, index.clone()).await?;
+        let metrics = Arc::new(Metrics::default());
+        let applier = Applier::load(&mut session.connection, index.clone(), metrics.head.clone()).await?;
         // On an empty log, too: an earlier holder of the lock would call inactive what is issued from now on.
         tokio::time::sleep(fenced_until.saturating_sub(clock.boottime())).await;
         let watch = Watch { since: clock.boottime(), head: applier.applied() };
         let freshness = Arc::new(Freshness::default());
         let applied = applier.applied_handle();
-        let metrics = Arc::new(Metrics::default());
         let parts = Parts {
             metrics: metrics.writer(),
             connect: database.options.clone(),

@@ -9,12 +9,10 @@ use crate::clock::Clock;
 use crate::ops::recurring::Recurring;
 use crate::read_model::applier::Applier;
 use crate::read_model::freshness::{Doubt, Freshness};
-use counterfoil_domain::ids::Seq;
 use counterfoil_domain::timestamp::Timestamp;
 use sqlx::postgres::PgConnectOptions;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -31,8 +29,6 @@ pub(super) struct Node {
     freshness: Arc<Freshness>,
     /// The node's clock.
     pub(super) clock: Clock,
-    /// The last event that was seen in the log, for the metrics.
-    head: Arc<AtomicU64>,
     session: Option<Session>,
     steady: SteadyClock,
     /// When freshness was last proved, or tried to be.
@@ -50,14 +46,12 @@ impl Node {
         freshness: Arc<Freshness>,
         clock: Clock,
         watch: Watch,
-        head: Arc<AtomicU64>,
     ) -> Self {
         Self {
             connect,
             applier,
             freshness,
             clock,
-            head,
             session: Some(session),
             steady: SteadyClock::new(watch),
             proof: Instant::now(),
@@ -120,7 +114,7 @@ impl Node {
         let error = match looked {
             Ok((head, now)) => {
                 let clocks = clocks(now, steady, &head);
-                self.proved(sent, head.seq, clocks.trusted);
+                self.proved(sent, clocks.trusted);
                 return Ok(());
             }
             Err(error) => error,
@@ -140,10 +134,9 @@ impl Node {
         session.follow(serving.applier, &clock).await
     }
 
-    /// A proof that was asked for at `sent` has succeeded: everything up to `head` is applied.
-    pub(super) fn proved(&mut self, sent: Duration, head: Seq, clocks_agree: bool) {
+    /// A proof that was asked for at `sent` has succeeded: everything up to the log's end is applied.
+    pub(super) fn proved(&mut self, sent: Duration, clocks_agree: bool) {
         self.proof = Instant::now();
-        self.head.fetch_max(head, Ordering::Relaxed);
         self.freshness.proved(sent);
         if let Some(untold) = self.outage.over() {
             tracing::info!(untold, "tokens can be called active again, and events written");

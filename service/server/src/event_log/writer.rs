@@ -84,7 +84,7 @@ impl Writer {
     pub fn start(parts: Parts, session: Session) -> (Self, JoinHandle<()>) {
         let (queue, commands) = mpsc::unbounded_channel();
         let Parts { connect, applier, freshness, clock, watch, limits, metrics, faults } = parts;
-        let node = Node::new(session, connect, applier, freshness, clock, watch, metrics.head.clone());
+        let node = Node::new(session, connect, applier, freshness, clock, watch);
         let queued = Queue::new(commands);
         let task = Task { node, queue: queued, limits, metrics, faults, failures: Recurring::new() };
         (Self { queue, places: Arc::new(Semaphore::new(QUEUE)) }, tokio::spawn(task.run()))
@@ -252,7 +252,7 @@ impl Task {
         };
         // Nothing is answered before this is done.
         self.node.applier.batch(&committed)?;
-        self.node.proved(sent, committed.last, committed.clock_trusted);
+        self.node.proved(sent, committed.clock_trusted);
         Ok(committed.replies)
     }
 

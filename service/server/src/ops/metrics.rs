@@ -55,8 +55,6 @@ pub struct WriterMetrics {
     pub commits: Counter,
     /// Batches that were not, or whose outcome is unknown.
     pub failures: Counter,
-    /// The last event that was seen in the log.
-    pub head: Arc<AtomicU64>,
 }
 
 #[derive(PartialEq, Eq, Hash, Clone, Copy)]
@@ -78,8 +76,8 @@ pub struct Metrics {
     limited: [Counter; 3],
     framing: RwLock<HashMap<u16, Counter>>,
     gauges: Gauges,
-    /// Written by the writer.
-    head: Arc<AtomicU64>,
+    /// The last event that was seen in the log. Written by the applier.
+    pub head: Arc<AtomicU64>,
     /// Connections that were refused, since there were too many.
     pub connections_refused: Counter,
     /// Connections that are open.
@@ -290,7 +288,6 @@ impl Metrics {
             seconds: histogram("counterfoil_batch_seconds"),
             commits: counter(&self.recorder, "counterfoil_commits_total", Vec::new()),
             failures: counter(&self.recorder, "counterfoil_commit_failures_total", Vec::new()),
-            head: self.head.clone(),
         }
     }
 

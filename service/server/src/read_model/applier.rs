@@ -32,6 +32,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub struct Applier {
     index: Arc<DigestIndex>,
     applied: Arc<AtomicU64>,
+    /// The last event that was seen in the log, for the metrics: beside what is applied, it shows who lags.
+    seen: Arc<AtomicU64>,
     /// The chain value of the last applied event: what a restored log of any length has not got there.
     chain: Digest,
 }
@@ -97,16 +99,21 @@ impl From<sqlx::Error> for ApplyError {
 }
 
 impl Applier {
-    /// Loads the index from one snapshot.
+    /// Loads the index from one snapshot. The last event that is seen in the log goes to `seen`, from then on.
     ///
     /// # Errors
     /// See [`ApplyError`].
-    pub async fn load(connection: &mut PgConnection, index: Arc<DigestIndex>) -> Result<Self, ApplyError> {
+    pub async fn load(
+        connection: &mut PgConnection,
+        index: Arc<DigestIndex>,
+        seen: Arc<AtomicU64>,
+    ) -> Result<Self, ApplyError> {
         let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let head = append::head(&mut snapshot).await?;
         load_all(&mut snapshot, &index).await?;
         snapshot.rollback().await?;
-        Ok(Self { index, applied: Arc::new(AtomicU64::new(head.seq)), chain: head.chain })
+        seen.store(head.seq, Ordering::Relaxed);
+        Ok(Self { index, applied: Arc::new(AtomicU64::new(head.seq)), seen, chain: head.chain })
     }
 
     /// The last event that the index reflects.
@@ -138,6 +145,7 @@ impl Applier {
 
     fn reach(&mut self, last: Seq, chain: Digest) {
         self.chain = chain;
+        self.seen.fetch_max(last, Ordering::Relaxed);
         self.applied.store(last, Ordering::Release);
     }
 
@@ -161,6 +169,8 @@ impl Applier {
     /// # Errors
     /// See [`ApplyError`]. The index is then behind, and nothing may be answered from it until this succeeds.
     pub async fn follow(&mut self, connection: &mut PgConnection, head: &Head) -> Result<(), ApplyError> {
+        // At once: whatever cannot be applied lies between this and what is.
+        self.seen.store(head.seq, Ordering::Relaxed);
         while self.applied() < head.seq {
             let until = head.seq.min(self.applied() + STRETCH);
             let read = tokio::time::timeout(ANSWER, self.stretch(connection, until)).await;

@@ -119,8 +119,11 @@ async fn an_event_that_this_version_does_not_know_stops_the_index_and_is_named()
             '\"seq\":' || last.seq, '\"seq\":' || last.seq + 1), last.type, 'token.blessed')) next(record)";
     run(&mut superuser, sql).await;
     all_say(&service, &token, "index-behind").await;
+    let lags = |by| service.metrics().contains(&format!("counterfoil_applied_lag_events {by}\n"));
+    assert!(lags(1), "{}", service.metrics());
     run(&mut superuser, "DELETE FROM events WHERE type = 'token.blessed'").await;
     until_ready_says(service.base(), None).await;
+    assert!(lags(0), "{}", service.metrics());
     assert_eq!(service.is_active(plaintext(&token)).await, Some(true));
     crate::whole::whole(&service).await;
     service.stop().await;
