@@ -79,7 +79,7 @@ pub enum DatabaseError {
     TooOld(String),
     /// A pooler in between.
     #[error(
-        "DATABASE_URL leads to a connection pooler that shares sessions (transaction pooling), but the lock of a `serve` needs a session of its own: connect to PostgreSQL itself"
+        "DATABASE_URL leads to a connection pooler, but a `serve` needs sessions of PostgreSQL's own, for its lock and its settings: transaction pooling shares them, and session pooling refuses the settings. Connect to PostgreSQL itself"
     )]
     Pooler,
     /// A setting under which no promise could be kept.

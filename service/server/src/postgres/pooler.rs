@@ -1,7 +1,9 @@
-//! Whether a pooler stands between us and PostgreSQL that hands one server session to several clients.
+//! Whether a pooler stands between us and PostgreSQL.
 //!
-//! The serving lock belongs to a session. Through such a pooler the lock would stay with a session that somebody else
-//! gets next, and who lost it would not notice.
+//! The serving lock belongs to a session. Through a pooler that hands one server session to several clients the lock
+//! would stay with a session that somebody else gets next, and who lost it would not notice. One that gives each client
+//! a session is not worked through either: our sessions begin with settings that must win over a role's and a
+//! database's, and PgBouncer refuses those, or drops them if it is told to (`settings.rs` finds that out).
 
 use super::connect::DatabaseError;
 use sqlx::postgres::PgConnectOptions;
@@ -27,8 +29,8 @@ pub(crate) async fn refuse(options: &PgConnectOptions) -> Result<(), DatabaseErr
     if shared { Err(DatabaseError::Pooler) } else { Ok(()) }
 }
 
-/// What the driver says through a pooler, as a sentence. PgBouncer refuses settings at connect (08P01), or loses a
-/// statement that was prepared in another session (26000, 42P05).
+/// What the driver says through a pooler, as a sentence. PgBouncer refuses settings at connect (08P01), in each of its
+/// modes, or loses a statement that was prepared in another session (26000, 42P05).
 pub(crate) fn explained(error: sqlx::Error) -> DatabaseError {
     let code = error.as_database_error().and_then(|error| error.code().map(String::from));
     match code.as_deref() {

@@ -131,10 +131,10 @@ async fn given(given: &Given, clock: &Clock, ports: &machine::Ports, report: &mu
         return;
     }
     match pooler::refuse(&settings::for_service(given.serving.clone())).await {
-        Ok(()) => report.add([Check::good("pooler", "none that shares sessions")]),
+        Ok(()) => report.add([Check::good("pooler", "none: each session is one of PostgreSQL's own")]),
         Err(DatabaseError::Pooler) => {
             let found = DatabaseError::Pooler.to_string();
-            let mend = "give DATABASE_URL the host and port of PostgreSQL itself, or set pool_mode = session";
+            let mend = "give DATABASE_URL the host and port of PostgreSQL itself";
             report.add([Check::wrong("pooler", found, mend)]);
             return;
         }

@@ -231,5 +231,6 @@ async fn a_pooler_that_shares_sessions_is_named() {
     answer.extend(fields);
     let pooler = stranger(answer.leak());
     let found = doctor(&[("DATABASE_URL", &format!("postgres://x@{pooler}/x?sslmode=disable"))]);
-    assert!(found.mend("wrong", "pooler", "shares sessions").contains("pool_mode = session"));
+    let mend = found.mend("wrong", "pooler", "a connection pooler");
+    assert!(mend.contains("PostgreSQL itself") && !mend.contains("pool_mode"), "{mend}");
 }
