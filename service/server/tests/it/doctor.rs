@@ -1,6 +1,7 @@
 //! `counterfoil doctor`: what is whole is found whole, and whatever breaks is named with what mends it.
 
 mod places;
+mod servers;
 
 use crate::support::PATIENCE;
 use crate::support::program::Program;

@@ -26,6 +26,11 @@ pub(super) fn judge(text: &str, number: u32) -> Check {
 /// A session of the service has the settings without which no promise could be kept.
 pub(super) async fn settings(patient: &mut Patient) -> Result<Vec<Check>, sqlx::Error> {
     let mut session = bounded(&patient.service).await?;
+    // It reads only, whatever is set: no setting mends that.
+    if sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut session).await? {
+        session.close().await?;
+        return Ok(vec![standby(patient)]);
+    }
     let wrong = settings::wrong(&mut session).await?;
     let mut checks = Vec::new();
     for settings::Wrong { name, found, wanted, why } in wrong {
@@ -38,6 +43,12 @@ pub(super) async fn settings(patient: &mut Patient) -> Result<Vec<Check>, sqlx::
         checks.push(Check::good("settings", found));
     }
     Ok(checks)
+}
+
+fn standby(patient: &Patient) -> Check {
+    let found = "the server is a standby: nothing can be written to it, and what it shows may be old";
+    let promote = patient.shell.run("SELECT pg_promote()");
+    Check::wrong("settings", found, format!("connect to the primary; if that is lost for good: {promote}"))
 }
 
 /// What sets it right, where it was set wrong.

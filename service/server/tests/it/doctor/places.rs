@@ -17,14 +17,14 @@ use std::path::Path;
 use std::process::Command;
 
 /// `doctor` with some variables, and any free port.
-fn doctor(variables: &[(&str, &str)]) -> Found {
+pub(super) fn doctor(variables: &[(&str, &str)]) -> Found {
     let mut command = Command::new(env!("CARGO_BIN_EXE_counterfoil"));
     command.args(["doctor", "--json"]).env_remove("DATABASE_URL");
     command.env("COUNTERFOIL__API__ADDR", "127.0.0.1:0").env("COUNTERFOIL__METRICS__ADDR", "127.0.0.1:0");
     Found::of(&command.envs(variables.iter().copied()).output().unwrap())
 }
 
-fn at(data_dir: &Path) -> Found {
+pub(super) fn at(data_dir: &Path) -> Found {
     doctor(&[("COUNTERFOIL__DATA_DIR", data_dir.to_str().unwrap())])
 }
 
@@ -223,7 +223,7 @@ async fn a_given_database_is_looked_at_as_the_service_would_use_it() {
 }
 
 #[tokio::test]
-async fn a_pooler_that_shares_sessions_is_named() {
+async fn a_pooler_is_named() {
     // PgBouncer's answer to the settings that a session of ours begins with.
     let fields = b"SFATAL\0C08P01\0Munsupported startup parameter in options: plan_cache_mode\0\0";
     let mut answer = vec![b'E'];
