@@ -19,6 +19,7 @@ use sqlx::ConnectOptions;
 use std::time::{Duration, Instant};
 
 const HOUR: i64 = 3_600_000_000;
+const TEN_YEARS: i64 = 10 * 365 * 24 * HOUR;
 
 /// Whether the service is ready, and if not why, once it says what is expected.
 async fn until_ready_says(service: &Service, expected: (StatusCode, &str)) {
@@ -172,13 +173,33 @@ async fn the_databases_clock_is_an_hour_ahead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_nodes_clock_is_ten_years_ahead() {
+    lies(TEN_YEARS, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_databases_clock_is_ten_years_ahead() {
+    lies(0, TEN_YEARS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nodes_clock_is_an_hour_back() {
+    lies(-HOUR, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_databases_clock_is_an_hour_back() {
+    lies(0, -HOUR).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn both_clocks_jump_an_hour_ahead() {
     lies(HOUR, HOUR).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_clocks_jump_ten_years_ahead() {
-    lies(10 * 365 * 24 * HOUR, 10 * 365 * 24 * HOUR).await;
+    lies(TEN_YEARS, TEN_YEARS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,6 +48,11 @@ impl People {
         Self { owner: token.into(), gateway: (gateway.into(), secret.into()), client }
     }
 
+    /// The owner's own token, which nobody ends.
+    pub(crate) fn own(&self) -> &str {
+        &self.owner
+    }
+
     async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Value), reqwest::Error> {
         let response = request.send().await?;
         let status = response.status();
@@ -101,11 +106,6 @@ impl People {
 impl Ledger {
     fn note(&self, what: String) {
         self.wrong.lock().unwrap().push(what);
-    }
-
-    /// A token that stands.
-    pub(crate) fn any_standing(&self) -> Option<String> {
-        self.standing.lock().unwrap().values().next().cloned()
     }
 
     /// How many issues and revokes were acknowledged.
