@@ -203,3 +203,22 @@ fn prose_wraps_at_120() {
     }
     assert_eq!(ragged, Vec::<String>::new());
 }
+
+#[test]
+fn whoever_is_held_to_a_time_in_the_long_run_has_the_machine_alone() {
+    let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
+    let alone = makefile.lines().find_map(|line| line.strip_prefix("ALONE = ")).unwrap();
+    let alone: Vec<&str> = alone.split_whitespace().collect();
+    let modules = files("service/server/tests/it", "rs").into_iter().filter_map(|(name, text)| {
+        let module =
+            name.strip_prefix("service/server/tests/it/")?.strip_suffix(".rs")?.replace('/', "::") + "::";
+        let asks = code(&text).any(|line| line.contains("is_soak()"));
+        (asks && !module.starts_with("support::") && module != "absences::").then_some(module)
+    });
+    let modules: Vec<String> = modules.collect();
+    let others: Vec<&String> = modules.iter().filter(|module| !alone.contains(&module.as_str())).collect();
+    assert!(others.is_empty(), "not in the Makefile's ALONE: {others:?}");
+    let gone: Vec<&&str> =
+        alone.iter().filter(|named| !modules.iter().any(|module| module == *named)).collect();
+    assert!(gone.is_empty(), "in the Makefile's ALONE, and nowhere else: {gone:?}");
+}

@@ -35,7 +35,8 @@ use tokio::task::JoinHandle;
 /// How long anything may take that is waited for: the machine may be busy with other tests, and slow besides.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whether this is the long run (`COUNTERFOIL_SOAK=1`), which has the machine alone.
+/// Whether this is the long run (`COUNTERFOIL_SOAK=1`). Who asks, to hold the service to more, has the machine alone in it:
+/// the Makefile's `ALONE` says so.
 pub(crate) fn is_soak() -> bool {
     std::env::var_os("COUNTERFOIL_SOAK").is_some_and(|value| value == "1")
 }
