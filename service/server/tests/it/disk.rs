@@ -5,6 +5,7 @@
 use crate::support::load::{Ledger, Load, People};
 use crate::support::program::{INIT, Program, command, verify};
 use crate::support::{Scratch, rounds};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use reqwest::{Method, StatusCode};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -16,59 +17,126 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// A test that runs once more, where it may mount, finds this in its environment.
+const INSIDE: &str = "COUNTERFOIL_TEST_MAY_MOUNT";
+
+/// Whether this process may mount.
+fn may_mount() -> bool {
+    let place = tempfile::tempdir().unwrap();
+    let mounted = mount(Some("small"), place.path(), Some("tmpfs"), MsFlags::empty(), Some("size=1m"));
+    mounted.and_then(|()| umount2(place.path(), MntFlags::MNT_DETACH)).is_ok()
+}
+
+/// Runs a test where it may mount: here, or once more in a namespace of its own, as whoever runs it.
+async fn where_one_may_mount(test: &str, it: impl Future<Output = ()>) {
+    if may_mount() {
+        return it.await;
+    }
+    let mut again = Command::new("unshare");
+    again.args(["--user", "--map-current-user", "--keep-caps", "--mount", "--"]);
+    again.arg(std::env::current_exe().unwrap());
+    again.args([&*format!("disk::{test}"), "--exact", "--include-ignored", "--nocapture"]);
+    let is_first = std::env::var_os(INSIDE).is_none();
+    let ran = is_first.then(|| again.env(INSIDE, "1").output());
+    let said = match &ran {
+        Some(Ok(ran)) if ran.status.success() => return,
+        Some(Ok(ran)) => [&*ran.stdout, &*ran.stderr].concat(),
+        _ => Vec::new(),
+    };
+    panic!(
+        "a small file system could not be filled here. Where that is for want of the right to mount one, run the tests \
+         as root, or allow namespaces to users (sysctl user.max_user_namespaces, \
+         kernel.apparmor_restrict_unprivileged_userns=0). {}",
+        String::from_utf8_lossy(&said)
+    );
+}
+
+/// What a file system has little of.
+#[derive(Clone, Copy)]
+enum Little {
+    /// Room: so many MiB.
+    Room(u64),
+    /// Files: so many.
+    Files(u64),
+}
+
 /// A directory on a file system of its own.
-struct Small(PathBuf);
+struct Small {
+    place: PathBuf,
+    little: Little,
+}
 
 impl Small {
-    /// Puts what is in a directory on one, with so much room beside it. None where that is not allowed here.
-    fn under(directory: &Path, mib: u64) -> Option<Self> {
+    /// Puts what is in a directory on one, with little beside it.
+    fn under(directory: &Path, little: Little) -> Self {
         let aside = tempfile::tempdir_in("/var/tmp").unwrap();
-        let run = |program: &str, arguments: &[&str]| {
-            Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+        let copy = |from: &Path, to: &Path| {
+            let (from, to) = (format!("{}/.", from.display()), format!("{}/.", to.display()));
+            assert!(Command::new("cp").args(["-a", &from, &to]).status().unwrap().success());
         };
-        let (inside, copy) = (format!("{}/.", directory.display()), format!("{}/.", aside.path().display()));
-        assert!(run("cp", &["-a", &inside, &copy]));
-        let (of, used) = (fs::metadata(directory).unwrap(), bytes_in(directory) >> 20);
+        copy(directory, aside.path());
+        let (of, (bytes, files)) = (fs::metadata(directory).unwrap(), used_in(directory));
+        let (room, files) = match little {
+            Little::Room(mib) => (mib, 0),
+            Little::Files(more) => (512, files + more),
+        };
+        let (mode, uid, gid) = (of.mode() & 0o7777, of.uid(), of.gid());
         let options =
-            format!("size={}m,mode={:o},uid={},gid={}", used + mib, of.mode() & 0o7777, of.uid(), of.gid());
-        if !run("mount", &["-t", "tmpfs", "-o", &options, "small", directory.to_str().unwrap()]) {
-            return None;
-        }
-        let small = Self(directory.to_path_buf());
-        assert!(run("cp", &["-a", &copy, &inside]));
-        Some(small)
+            format!("size={}m,nr_inodes={files},mode={mode:o},uid={uid},gid={gid}", (bytes >> 20) + room);
+        mount(Some("small"), directory, Some("tmpfs"), MsFlags::empty(), Some(&*options)).unwrap();
+        let small = Self { place: directory.to_path_buf(), little };
+        copy(aside.path(), directory);
+        small
     }
 
     fn filling(&self) -> PathBuf {
-        self.0.join("filling")
+        self.place.join("filling")
     }
 
-    /// Leaves no room, not even for what is given back meanwhile.
+    /// Leaves nothing, not even what is given back meanwhile.
     fn fill(&self) {
-        let mut file = File::options().create(true).append(true).open(self.filling()).unwrap();
-        for size in [1 << 20, 4096, 1] {
-            while file.write_all(&vec![0; size]).is_ok() {}
+        match self.little {
+            Little::Room(_) => {
+                let mut file = File::options().create(true).append(true).open(self.filling()).unwrap();
+                for size in [1 << 20, 4096, 1] {
+                    while file.write_all(&vec![0; size]).is_ok() {}
+                }
+            }
+            Little::Files(_) => {
+                let _ = fs::create_dir(self.filling());
+                let numbers = fs::read_dir(self.filling()).map_or(0, Iterator::count)..;
+                numbers
+                    .map(|n| self.filling().join(n.to_string()))
+                    .take_while(|p| File::create(p).is_ok())
+                    .count();
+            }
         }
     }
 
     fn make_room(&self) {
-        fs::remove_file(self.filling()).unwrap();
+        match self.little {
+            Little::Room(_) => fs::remove_file(self.filling()).unwrap(),
+            Little::Files(_) => fs::remove_dir_all(self.filling()).unwrap(),
+        }
     }
 }
 
 impl Drop for Small {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+        let _ = umount2(&self.place, MntFlags::MNT_DETACH);
     }
 }
 
-fn bytes_in(directory: &Path) -> u64 {
+/// Bytes and files in a directory, itself among them.
+fn used_in(directory: &Path) -> (u64, u64) {
     let entries = fs::read_dir(directory).unwrap().flatten();
-    let size = |entry: fs::DirEntry| match entry.metadata().unwrap() {
-        found if found.is_dir() => bytes_in(&entry.path()),
-        found => found.blocks() * 512,
-    };
-    entries.map(size).sum()
+    entries.fold((0, 1), |(bytes, files), entry| match entry.metadata().unwrap() {
+        found if found.is_dir() => {
+            let inside = used_in(&entry.path());
+            (bytes + inside.0, files + inside.1)
+        }
+        found => (bytes + found.blocks() * 512, files + 1),
+    })
 }
 
 /// Makes PostgreSQL go on to its next file of WAL, if it can.
@@ -103,14 +171,12 @@ async fn until_refused(people: &People, program: &Program, data_dir: &Path, disk
 }
 
 /// Fills a part of the cluster.
-async fn fills(part: &str, mib: u64) {
+async fn fills(part: &str, little: Little) {
     let scratch = Scratch::with_data().await;
     let mut program = Program::serve(scratch.path()).await;
     let people = People::made_by(command(scratch.path(), &INIT), program.base()).await;
     program.stop().await;
-    let Some(disk) = Small::under(&scratch.path().join("postgres").join(part), mib) else {
-        return eprintln!("not tried: this account may mount no file system");
-    };
+    let disk = Small::under(&scratch.path().join("postgres").join(part), little);
     let mut program = Program::serve(scratch.path()).await;
     let (base, ledger) = (program.base().to_string(), Arc::new(Ledger::default()));
     for _ in 0..rounds(1, 10) {
@@ -137,10 +203,17 @@ async fn fills(part: &str, mib: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_room_for_data_is_not_now_and_heals() {
-    fills("base", 16).await;
+    where_one_may_mount("no_room_for_data_is_not_now_and_heals", fills("base", Little::Room(16))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_room_for_the_write_ahead_log_is_not_now_and_heals() {
-    fills("pg_wal", 40).await;
+    let test = "no_room_for_the_write_ahead_log_is_not_now_and_heals";
+    where_one_may_mount(test, fills("pg_wal", Little::Room(40))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_files_for_the_write_ahead_log_is_not_now_and_heals() {
+    let test = "no_more_files_for_the_write_ahead_log_is_not_now_and_heals";
+    where_one_may_mount(test, fills("pg_wal", Little::Files(4))).await;
 }
