@@ -41,8 +41,7 @@ pub enum ReadError {
 /// # Errors
 /// The database's.
 pub async fn head(connection: &mut PgConnection) -> Result<Seq, sqlx::Error> {
-    let sql = "SELECT seq FROM events ORDER BY seq DESC LIMIT 1";
-    let head: Option<i64> = sqlx::query_scalar(sql).fetch_optional(connection).await?;
+    let head: Option<i64> = sqlx::query_scalar("SELECT max(seq) FROM events").fetch_one(connection).await?;
     Ok(head.unwrap_or(0) as Seq)
 }
 

@@ -67,9 +67,14 @@ impl<'a> Fields<'a> {
         Some(Some(field))
     }
 
+    /// The next field, or null: for whoever does not rely on a column's being NOT NULL.
+    pub(crate) fn nullable(&mut self) -> Result<Option<&'a [u8]>, CopyError> {
+        self.field().ok_or(CopyError::Form)
+    }
+
     /// The next field, which is not null.
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], CopyError> {
-        self.field().flatten().ok_or(CopyError::Form)
+        self.nullable()?.ok_or(CopyError::Form)
     }
 
     /// The next field, of a fixed length.
@@ -84,7 +89,7 @@ impl<'a> Fields<'a> {
 
     /// The next field, of a fixed length or null.
     pub(crate) fn optional<const N: usize>(&mut self) -> Result<Option<[u8; N]>, CopyError> {
-        let field = self.field().ok_or(CopyError::Form)?;
+        let field = self.nullable()?;
         field.map(|bytes| bytes.try_into().map_err(|_| CopyError::Form)).transpose()
     }
 

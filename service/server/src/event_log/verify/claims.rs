@@ -1,7 +1,7 @@
 //! Comparing the claims: who holds which place, and whose which digest is.
 
 use super::VerifyError;
-use super::tables::{TWICE, Tables};
+use super::tables::{NULL, TWICE, Tables, shown};
 use crate::postgres::copy::{EPOCH, Fields, copy};
 use counterfoil_domain::ids::{TokenId, UserId};
 use counterfoil_domain::plaintext::Digest;
@@ -20,9 +20,14 @@ impl Tables<'_> {
         while let Some(row) = rows.try_next().await? {
             let Some(mut fields) = Fields::next(&row, 4) else { continue };
             self.rows.one();
-            let (user, slot, token) =
-                (UserId(fields.uuid()?), i16::from_be_bytes(fields.array()?), TokenId(fields.uuid()?));
-            let expires_at = fields.optional()?.map(|at| i64::from_be_bytes(at).saturating_add(EPOCH));
+            let (user, slot) = (fields.optional_uuid()?, fields.optional()?.map(i16::from_be_bytes));
+            let (token, expires_at) = (fields.optional_uuid()?, fields.optional()?);
+            let (Some(id), Some(slot), Some(token)) = (user, slot, token.map(TokenId)) else {
+                self.findings.row("claimed_slots", shown(user), NULL);
+                continue;
+            };
+            let user = UserId(id);
+            let expires_at = expires_at.map(|at| i64::from_be_bytes(at).saturating_add(EPOCH));
             let held = state.users.get(&user).and_then(|user| user.standing.get(&(slot as u16)));
             let Some(held) = held.filter(|held| held.id == token) else {
                 let what =
@@ -58,8 +63,12 @@ impl Tables<'_> {
         while let Some(row) = rows.try_next().await? {
             let Some(mut fields) = Fields::next(&row, 3) else { continue };
             self.rows.one();
-            let digest = fields.field().flatten().and_then(|bytes| bytes.try_into().ok()).map(Digest);
-            let (era, token) = (i32::from_be_bytes(fields.array()?), fields.uuid()?);
+            let digest = fields.nullable()?.and_then(|bytes| bytes.try_into().ok()).map(Digest);
+            let (era, token) = (fields.optional()?.map(i32::from_be_bytes), fields.optional_uuid()?);
+            let (Some(era), Some(token)) = (era, token) else {
+                self.findings.row("claimed_digests", shown(token), NULL);
+                continue;
+            };
             let holder = state.tokens.get(&TokenId(token)).filter(|token| token.stands());
             match digest.filter(|digest| era == 0 && holder.is_some_and(|token| knows(token, digest))) {
                 Some(digest) if seen.insert(digest) => {}

@@ -71,11 +71,14 @@ pub(crate) fn chained(row: &[u8]) -> Result<Option<(Seq, &str, Digest)>, VerifyE
 /// Columns of a row.
 const COLUMNS: u16 = 8;
 
+/// Where constraints were dropped, anything may be null: that is position 0, which is none, and an empty record, which
+/// no event is.
 fn first<'a>(fields: &mut Fields<'a>) -> Result<(Seq, &'a str, Digest), VerifyError> {
-    let seq = i64::from_be_bytes(fields.array()?) as Seq;
-    let record = std::str::from_utf8(fields.bytes()?).map_err(|_| VerifyError::Copy)?;
-    // One of another length, where that constraint was dropped, is one that does not follow.
-    let digest = fields.field().flatten().and_then(|bytes| bytes.try_into().ok());
+    let seq = fields.optional()?.map_or(0, i64::from_be_bytes) as Seq;
+    let record =
+        std::str::from_utf8(fields.nullable()?.unwrap_or_default()).map_err(|_| VerifyError::Copy)?;
+    // One of another length is one that does not follow.
+    let digest = fields.nullable()?.and_then(|bytes| bytes.try_into().ok());
     Ok((seq, record, digest.map_or(CHAIN_START, Digest)))
 }
 
@@ -176,17 +179,17 @@ fn stored_row(row: &[u8], follows: Follows) -> Result<Option<Stored>, VerifyErro
     }
     let mut fields = Fields::next(row, COLUMNS).ok_or(VerifyError::Copy)?;
     let (seq, record, digest) = first(&mut fields)?;
-    let (name, organization) = (fields.bytes()?, fields.optional_uuid()?);
-    let (subject, user) = (fields.uuid()?, fields.optional_uuid()?);
-    let decided_at = i64::from_be_bytes(fields.array()?);
+    let (name, organization) = (fields.nullable()?, fields.optional_uuid()?);
+    let (subject, user) = (fields.optional_uuid()?.unwrap_or_default(), fields.optional_uuid()?);
+    let decided_at = fields.optional()?.map(|at| i64::from_be_bytes(at).saturating_add(EPOCH));
     let event = Recorded::decode(record);
     let mut wrong = Vec::new();
     if let Ok(recorded) = &event {
         let copies = [
             ("seq", recorded.seq == seq),
-            ("type", recorded.event.name().as_bytes() == name),
+            ("type", Some(recorded.event.name().as_bytes()) == name),
             ("organization_id", recorded.organization.map(|id| id.0) == organization),
-            ("decided_at", recorded.decided_at.micros() == decided_at.saturating_add(EPOCH)),
+            ("decided_at", Some(recorded.decided_at.micros()) == decided_at),
         ];
         wrong.extend(copies.iter().filter(|(_, same)| !same).map(|(column, _)| *column));
     }

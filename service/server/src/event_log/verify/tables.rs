@@ -70,12 +70,13 @@ trait Entity: Serialize + Sized {
     const COLUMNS: &'static str;
     fn read(row: &PgRow) -> Result<Self, LoadError>;
     fn id(&self) -> Self::Id;
+    fn named(id: Uuid) -> Self::Id;
     /// Whether two are the same, as far as the table goes.
     fn same(&self, other: &Self) -> bool;
 }
 
 macro_rules! entity {
-    ($type:ty, $id:ty, $table:literal, $columns:expr, $read:path, |$a:ident, $b:ident| $same:expr) => {
+    ($type:ty, $id:ident, $table:literal, $columns:expr, $read:path, |$a:ident, $b:ident| $same:expr) => {
         impl Entity for $type {
             type Id = $id;
             const TABLE: &'static str = $table;
@@ -85,6 +86,9 @@ macro_rules! entity {
             }
             fn id(&self) -> Self::Id {
                 self.id
+            }
+            fn named(id: Uuid) -> Self::Id {
+                $id(id)
             }
             fn same(&self, other: &Self) -> bool {
                 let ($a, $b) = (self, other);
@@ -106,6 +110,25 @@ entity!(User, UserId, "users", rows::USER, rows::user, |a, b| {
 
 /// Said of a row where a key was dropped: nothing here relies on one.
 pub(super) const TWICE: &str = "it is there more than once";
+
+/// Said of a row where a NOT NULL was dropped: nothing here relies on that either.
+pub(super) const NULL: &str = "a field of it is null";
+
+/// An id as it is shown, if it is there.
+pub(super) fn shown(id: Option<Uuid>) -> String {
+    id.map_or_else(|| "(null)".into(), |id| id.to_string())
+}
+
+/// Why a row cannot be read, where the reason is the row.
+fn unreadable(error: LoadError) -> Result<String, VerifyError> {
+    match error {
+        LoadError::Unreadable(unreadable) => Ok(unreadable.to_string()),
+        LoadError::Database(sqlx::Error::ColumnDecode { index, .. }) => {
+            Ok(format!("its column {index} cannot be read"))
+        }
+        LoadError::Database(error) => Err(error.into()),
+    }
+}
 
 pub(super) struct Tables<'a> {
     pub(super) snapshot: &'a mut PgConnection,
@@ -151,10 +174,10 @@ impl Tables<'_> {
             self.rows.one();
             let stored = match E::read(&row) {
                 Ok(stored) => stored,
-                Err(LoadError::Database(error)) => return Err(error.into()),
-                Err(LoadError::Unreadable(unreadable)) => {
-                    let id: Uuid = row.try_get(0)?;
-                    self.findings.row(E::TABLE, id, unreadable.to_string());
+                Err(error) => {
+                    let (id, what): (Option<Uuid>, _) = (row.try_get(0)?, unreadable(error)?);
+                    seen.extend(id.map(E::named).filter(|id| folded.contains_key(id)));
+                    self.findings.row(E::TABLE, shown(id), what);
                     continue;
                 }
             };
@@ -188,7 +211,10 @@ impl Tables<'_> {
         let mut rows = sqlx::query(sql).fetch(&mut *self.snapshot);
         while let Some(row) = rows.try_next().await? {
             self.rows.one();
-            let id: Uuid = row.try_get(0)?;
+            let Some(id) = row.try_get::<Option<Uuid>, _>(0)? else {
+                self.findings.row("personal_values", shown(None), NULL);
+                continue;
+            };
             let Some(committed) = committed.get(&ValueId(id)) else {
                 self.findings.row("personal_values", id, "no event commits to it");
                 continue;
@@ -196,8 +222,13 @@ impl Tables<'_> {
             if !seen.insert(ValueId(id)) {
                 self.findings.row("personal_values", id, TWICE);
             }
-            let (subject, value, as_folded, salt): (Uuid, &str, &str, &[u8]) =
+            let (subject, value, as_folded, salt): (Option<Uuid>, Option<&str>, Option<&str>, Option<&[u8]>) =
                 (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+            let (Some(subject), Some(value), Some(as_folded), Some(salt)) = (subject, value, as_folded, salt)
+            else {
+                self.findings.row("personal_values", id, NULL);
+                continue;
+            };
             let fits =
                 <&[u8; 16]>::try_from(salt).is_ok_and(|salt| commitment(salt, value) == committed.commitment);
             if !fits {
@@ -238,14 +269,14 @@ impl Tables<'_> {
             (
                 "password_hashes",
                 "SELECT COALESCE(p.user_id, u.id) FROM password_hashes p FULL JOIN users u ON u.id = p.user_id
-                 WHERE (p.user_id IS NOT NULL) <> (COALESCE(u.password_set, 0) > 0)",
+                 WHERE (p.hash IS NOT NULL) <> (COALESCE(u.password_set, 0) > 0)",
                 "a password is there without an event that set it, or missing",
             ),
             ("sign_in_names", "SELECT user_id FROM sign_in_names GROUP BY 1 HAVING count(*) > 1", TWICE),
             ("password_hashes", "SELECT user_id FROM password_hashes GROUP BY 1 HAVING count(*) > 1", TWICE),
         ] {
-            for id in sqlx::query_scalar::<_, Uuid>(sql).fetch_all(&mut *self.snapshot).await? {
-                self.findings.row(table, id, what);
+            for id in sqlx::query_scalar::<_, Option<Uuid>>(sql).fetch_all(&mut *self.snapshot).await? {
+                self.findings.row(table, shown(id), what);
             }
         }
         Ok(())
@@ -269,12 +300,12 @@ pub(super) fn fields(stored: &impl Serialize, folded: &impl Serialize) -> Vec<St
     let (stored, folded) = (json(serde_json::to_value(stored)), json(serde_json::to_value(folded)));
     let names: BTreeSet<&String> = stored.keys().chain(folded.keys()).collect();
     let differing = names.into_iter().filter(|name| stored.get(*name) != folded.get(*name));
-    let shown = |side: &serde_json::Map<String, serde_json::Value>, name: &String| {
+    let value = |side: &serde_json::Map<String, serde_json::Value>, name: &String| {
         side.get(name).map_or_else(|| "absent".into(), serde_json::Value::to_string)
     };
     differing
         .map(|name| {
-            format!("{name} is {} in the table and {} by the log", shown(&stored, name), shown(&folded, name))
+            format!("{name} is {} in the table and {} by the log", value(&stored, name), value(&folded, name))
         })
         .collect()
 }

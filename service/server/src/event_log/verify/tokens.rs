@@ -1,7 +1,7 @@
 //! Comparing the largest table: by COPY, for a driver's row of 23 columns costs as much as the comparison.
 
 use super::VerifyError;
-use super::tables::{TWICE, Tables, fields};
+use super::tables::{TWICE, Tables, fields, shown};
 use crate::postgres::copy::{Fields, copy};
 use crate::read_model::tables::LoadError;
 use crate::read_model::tables::token_copy::{COUNT, Reader};
@@ -27,9 +27,9 @@ impl Tables<'_> {
                 Err(LoadError::Database(error)) => return Err(error.into()),
                 Err(LoadError::Unreadable(unreadable)) => {
                     // The id comes first.
-                    let id = TokenId(Fields::next(&row, COUNT).ok_or(VerifyError::Copy)?.uuid()?);
-                    seen.extend(folded.contains_key(&id).then_some(id));
-                    self.findings.row(TABLE, id, unreadable.to_string());
+                    let id = Fields::next(&row, COUNT).ok_or(VerifyError::Copy)?.optional_uuid()?;
+                    seen.extend(id.map(TokenId).filter(|id| folded.contains_key(id)));
+                    self.findings.row(TABLE, shown(id), unreadable.to_string());
                     continue;
                 }
             };
