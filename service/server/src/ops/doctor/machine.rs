@@ -87,9 +87,9 @@ async fn port(
     (Check::wrong(name, format!("{addr} is held by something that is no counterfoil"), who), false)
 }
 
-/// Nothing is sealed by this version.
+/// There is nothing to look at: no configuration names a key, and nothing is written that would need one.
 pub(super) fn sealing_key() -> Check {
-    Check::good("sealing key", "none is needed: this version seals nothing")
+    Check::good("sealing key", "this version has none, for it seals nothing: none was looked for")
 }
 
 /// The files of the private cluster.
