@@ -2,6 +2,7 @@
 
 mod places;
 mod servers;
+mod services;
 
 use crate::support::PATIENCE;
 use crate::support::program::Program;
@@ -87,7 +88,7 @@ async fn run(administrator: &mut PgConnection, sql: &str) {
 /// that doctor names does.
 type Break = (&'static str, &'static str, &'static str, Option<&'static str>);
 
-const SCHEMA: [Break; 23] = [
+const SCHEMA: [Break; 26] = [
     ("DROP TRIGGER events_are_append_only ON events", "trigger", "not there", None),
     ("ALTER TABLE events DISABLE TRIGGER events_are_append_only", "trigger", "disabled", None),
     (
@@ -130,6 +131,19 @@ const SCHEMA: [Break; 23] = [
     ("GRANT pg_write_server_files TO counterfoil_service", "roles", "write files, as the server", None),
     ("ALTER SCHEMA public OWNER TO counterfoil_service", "roles", "owns the schema", None),
     ("ALTER TABLE events OWNER TO postgres", "roles", "belongs to postgres", None),
+    ("ALTER ROLE counterfoil_service NOLOGIN", "roles", "may not log in", None),
+    (
+        "ALTER ROLE counterfoil_owner RENAME TO elsewhere",
+        "roles",
+        "are not both there",
+        Some("ALTER ROLE elsewhere RENAME TO counterfoil_owner"),
+    ),
+    (
+        "ALTER ROLE counterfoil_service RENAME TO elsewhere",
+        "grants",
+        "there is no counterfoil_service",
+        Some("ALTER ROLE elsewhere RENAME TO counterfoil_service"),
+    ),
     ("ALTER DATABASE counterfoil SET synchronous_commit = off", "settings", "synchronous_commit", None),
     (
         "ALTER ROLE counterfoil_service SET default_transaction_isolation = 'repeatable read'",
