@@ -2,6 +2,8 @@
 
 use super::{Config, Drain, Limits};
 use counterfoil_domain::plaintext::{LONGEST_PREFIX, Prefixes};
+use sqlx::postgres::PgConnectOptions;
+use tracing_subscriber::EnvFilter;
 
 /// A value that makes no sense.
 pub(super) struct Wrong {
@@ -25,7 +27,24 @@ impl Config {
             return wrong("database_migrate_url", message);
         }
         prefixes(&self.prefixes)?;
+        log_level(&self.log.level)?;
         public_url(&self.issuer())
+    }
+
+    /// The addresses of databases, as far as they are those that `used` uses. Those of the environment are told of under
+    /// the names of their variables, where they are used.
+    pub(super) fn check_addresses(&self, used: &Self) -> Result<(), Wrong> {
+        for (key, url, used) in [
+            ("database_url", &self.database_url, &used.database_url),
+            ("database_migrate_url", &self.database_migrate_url, &used.database_migrate_url),
+        ] {
+            let read = url.as_ref().filter(|_| url == used).map(|url| url.parse::<PgConnectOptions>());
+            if let Some(Err(error)) = read {
+                let message = format!("it is no address such as postgres://user@host/database: {error}");
+                return wrong(key, message);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -66,6 +85,13 @@ impl Drain {
 
 fn within(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), Wrong> {
     if (least..=most).contains(&value) { Ok(()) } else { wrong(key, format!("it is {least} to {most}")) }
+}
+
+fn log_level(level: &str) -> Result<(), Wrong> {
+    let read = EnvFilter::try_new(level).map(drop);
+    read.or_else(|error| {
+        wrong("log.level", format!("it is no level, nor a filter such as info,sqlx=warn: {error}"))
+    })
 }
 
 /// It is part of routes, where segments that begin with `:` or `*` and braces would be patterns, and of headers.

@@ -67,9 +67,14 @@ impl Config {
         config.database_url = database_url.or(config.database_url);
         config.database_migrate_url = database_migrate_url.or(config.database_migrate_url);
         config.trusted_proxies.iter_mut().for_each(|network| *network = as_it_is_met(*network));
-        let Err(Wrong { key, message }) = config.check() else { return Ok(config) };
+        let addresses = || read.check_addresses(&config);
+        let Err(Wrong { key, message }) = config.check().and_then(|()| addresses()) else {
+            return Ok(config);
+        };
         // What the environment set stands in no line.
-        let is_the_files = read.check().is_err_and(|wrong| wrong.key == key);
+        let is_the_files = [read.check(), addresses()]
+            .into_iter()
+            .any(|checked| checked.is_err_and(|wrong| wrong.key == key));
         match (file, line_of(&text, key)) {
             (Some(path), Some(line)) if is_the_files => Err(ConfigError::File {
                 path: path.display().to_string(),

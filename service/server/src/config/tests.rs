@@ -81,6 +81,14 @@ fn what_is_wrong_is_named() {
         ("limits:\n  strangers_per_second: 2000000000\n", vec![], "line 2: limits.strangers_per_second"),
         ("limits:\n  sign_in_failures: 1000001\n", vec![], "line 2: limits.sign_in_failures"),
         ("drain:\n  notice_ms: 18446744073709551615\n", vec![], "line 2: drain.notice_ms"),
+        ("log:\n  level: info=loud=er\n", vec![], "line 2: log.level: it is no level"),
+        ("", vec![("COUNTERFOIL__LOG__LEVEL", "info=loud=er")], "log.level is wrong: it is no level"),
+        ("# x\ndatabase_url: elsewhere\n", vec![], "line 2: database_url: it is no address"),
+        (
+            "database_url: postgres://h/d\ndatabase_migrate_url: 'postgres://h:x/d'\n",
+            vec![],
+            "line 2: database_migrate_url: it is no address",
+        ),
         ("drain:\n  timeout_ms: 3600001\n", vec![], "line 2: drain.timeout_ms"),
         ("", vec![("COUNTERFOIL__LIMITS__REQUESTS", "0")], "limits.requests"),
         ("limits:\n  failures_burst: 0\n", vec![], "line 2"),
@@ -117,6 +125,7 @@ fn the_environment_may_complete_and_mend_the_file() {
         load("database_migrate_url: postgres://h/d\n", &urls).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.database_migrate_url.as_deref(), Some("postgres://h/d"));
     assert!(load("prefixes: {admin: x}\n", &[("COUNTERFOIL__PREFIXES__ADMIN", "x_")]).is_ok());
+    assert!(load("database_url: elsewhere\n", &[("DATABASE_URL", "postgres://h/d")]).is_ok());
     let error = load("prefixes: {admin: x_}\n", &[("COUNTERFOIL__PREFIXES__ADMIN", "x")]).err();
     assert!(!error.unwrap_or_default().contains("line"));
 }
