@@ -22,6 +22,7 @@ mod decode;
 mod source;
 mod tables;
 mod tokens;
+mod values;
 
 pub use extent::{End, Extent};
 pub use findings::{Difference, Findings};
