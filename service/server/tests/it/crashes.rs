@@ -106,7 +106,7 @@ async fn strike(data_dir: &Path, blow: Blow, people: &People, base: &str) -> Dur
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_postgres_loses_nothing_and_comes_back_soon() {
+async fn a_killed_postgres_loses_nothing_and_comes_back() {
     let scratch = Scratch::with_data().await;
     let mut program = Program::serve(scratch.path()).await;
     let people = People::made_by(command(scratch.path(), &INIT), program.base()).await;
