@@ -26,10 +26,21 @@ pub async fn one(
     organization: OrganizationId,
     id: GatewayId,
 ) -> Result<Option<Named>, LoadError> {
-    let sql = format!(
-        "SELECT {}, {NAME} FROM gateways WHERE id = $1 AND organization_id = $2 AND removed IS NULL",
-        rows::GATEWAY
-    );
+    let found = removed_or_not(pool, organization, id).await?;
+    Ok(found.filter(|(gateway, _)| gateway.removed.is_none()))
+}
+
+/// A gateway of an organization, for an answer to what was done to it before: it may be removed since.
+///
+/// # Errors
+/// The database's.
+pub async fn removed_or_not(
+    pool: &PgPool,
+    organization: OrganizationId,
+    id: GatewayId,
+) -> Result<Option<Named>, LoadError> {
+    let sql =
+        format!("SELECT {}, {NAME} FROM gateways WHERE id = $1 AND organization_id = $2", rows::GATEWAY);
     let row = sqlx::query(AssertSqlSafe(sql)).bind(id.0).bind(organization.0).fetch_optional(pool).await?;
     row.as_ref().map(named).transpose()
 }

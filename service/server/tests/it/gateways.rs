@@ -144,18 +144,30 @@ async fn a_gateway_is_rotated_between_two_tokens() {
 async fn a_repeated_registration_happens_once_and_shows_nothing_twice() {
     let service = Service::start().await;
     let register = || service.post_once("/v1/gateways", "k", json!({ "name": "edge" }));
-    let (first, repeated) = (register().await, register().await);
-    assert_eq!((first.0, repeated.0), (StatusCode::CREATED, StatusCode::OK));
+    let (registered, repeated) = (register().await, register().await);
+    assert_eq!((registered.0, repeated.0), (StatusCode::CREATED, StatusCode::OK));
     assert_eq!(text(&repeated.1, "client_secret"), "not_repeated");
-    assert_eq!((&first.1["id"], &first.1["token"]), (&repeated.1["id"], &repeated.1["token"]));
+    assert_eq!((&registered.1["id"], &registered.1["token"]), (&repeated.1["id"], &repeated.1["token"]));
     assert_eq!(service.events("gateway.registered").await, 2);
     let other = service.post_once("/v1/gateways", "k", json!({ "name": "other" })).await;
     assert_eq!(other.0, StatusCode::UNPROCESSABLE_ENTITY);
-    let path = format!("/v1/gateways/{}/tokens", text(&first.1, "id"));
+    let path = format!("/v1/gateways/{}/tokens", text(&registered.1, "id"));
     let issue = || service.post_once(&path, "t", json!({}));
-    let (first, repeated) = (issue().await, issue().await);
-    assert_eq!((first.0, repeated.0), (StatusCode::CREATED, StatusCode::OK));
-    assert_eq!((&first.1["id"], text(&repeated.1, "plaintext")), (&repeated.1["id"], "not_repeated"));
+    let (issued, repeated) = (issue().await, issue().await);
+    assert_eq!((issued.0, repeated.0), (StatusCode::CREATED, StatusCode::OK));
+    assert_eq!((&issued.1["id"], text(&repeated.1, "plaintext")), (&repeated.1["id"], "not_repeated"));
+
+    // They happened, whatever became of the gateway since.
+    let (owner, gateway) = (&service.made.owner.token, path.strip_suffix("/tokens").unwrap());
+    assert_eq!(service.call(Method::DELETE, gateway, owner, None).await.0, StatusCode::NO_CONTENT);
+    let repeated = register().await;
+    assert_eq!((repeated.0, &repeated.1["id"]), (StatusCode::OK, &registered.1["id"]), "{}", repeated.1);
+    assert_eq!(text(&repeated.1, "client_secret"), "not_repeated");
+    assert_eq!(text(&repeated.1["token"], "state"), "revoked");
+    let repeated = issue().await;
+    assert_eq!((repeated.0, &repeated.1["id"]), (StatusCode::OK, &issued.1["id"]), "{}", repeated.1);
+    assert_eq!((text(&repeated.1, "plaintext"), text(&repeated.1, "state")), ("not_repeated", "revoked"));
+    assert_eq!(service.events("gateway.registered").await, 2);
     service.stop().await;
 }
 

@@ -2,7 +2,7 @@
 
 use super::conditions::{idempotency, if_match};
 use super::fields::{InstantText, nullable, present};
-use super::gateways::{GatewayRecord, gateway_id, own, shown_as, tag};
+use super::gateways::{GatewayRecord, gateway_id, own, shown_as, tag, written};
 use super::record::{Record, value};
 use super::token_changes::WithReason;
 use super::tokens::shown;
@@ -19,6 +19,7 @@ use crate::read_model::lists::Listed;
 use axum::extract::{OriginalUri, Path, State};
 use axum::response::{IntoResponse, Response};
 use counterfoil_domain::command::{Action, Answer};
+use counterfoil_domain::gateway::Gateway;
 use counterfoil_domain::gateway_commands::{ChangeGateway, NewGatewayToken, RegisterGateway};
 use counterfoil_domain::ids::{EnvironmentId, GatewayId, TokenId};
 use counterfoil_domain::plaintext::{Plaintext, contains_a_plaintext};
@@ -87,7 +88,7 @@ pub struct Register {
         )),
         (status = 200, description = "The request was made before, and nothing was done now.", body = GatewayRecord, headers(
             ("ETag" = String, description = "The version that `If-Match` takes."),
-            ("Link" = String, description = "Where to issue another token.")
+            ("Link" = String, description = "Where to issue another token, unless the gateway was removed since.")
         )),
     ),
     extensions(("x-refuses" = json!(["invalid"]))),
@@ -117,7 +118,7 @@ pub async fn register(
     let (gateway, name, token) = match (reply.outcome, reply.gateway, reply.token) {
         (Outcome::Happened, Some(gateway), Some(token)) => (gateway, name, Some(Listed::new(token, None))),
         _ => {
-            let (gateway, name) = own(&app, &caller, id).await.map_err(Problem::after_a_write)?;
+            let (gateway, name) = written(&app, &caller, id).await?;
             let token = match token_id {
                 Some(token) => gateways::token(&app.pool, id, token).await,
                 None => Ok(None),
@@ -131,15 +132,23 @@ pub async fn register(
     record.client_secret = Some(if repeated { "not_repeated".into() } else { secret.into_shown() });
     let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
     let mut response = shown(status, &record, &tag(&gateway));
-    let (header, text) = if repeated {
-        (header::LINK, format!("<{}>; rel=\"issue\"", at(&app, &format!("/v1/gateways/{id}/tokens"))))
-    } else {
-        (header::LOCATION, at(&app, &format!("/v1/gateways/{id}")))
-    };
-    if let Ok(text) = HeaderValue::from_str(&text) {
-        response.headers_mut().insert(header, text);
+    if repeated {
+        link_to_issue(&app, &gateway, &mut response);
+    } else if let Ok(location) = HeaderValue::from_str(&at(&app, &format!("/v1/gateways/{id}"))) {
+        response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// Says how to get a secret after all, in the answer to a repeated request. For a gateway that was removed there is no
+/// way.
+pub(super) fn link_to_issue(app: &App, gateway: &Gateway, response: &mut Response) {
+    let issue = at(app, &format!("/v1/gateways/{}/tokens", gateway.id));
+    if gateway.removed.is_none()
+        && let Ok(link) = HeaderValue::from_str(&format!("<{issue}>; rel=\"issue\""))
+    {
+        response.headers_mut().insert(header::LINK, link);
+    }
 }
 
 /// A gateway token, ready made, with its plaintext.
@@ -222,7 +231,7 @@ pub async fn change(
         Some(name) => name.text,
         None if seen.0.name.id == gateway.name.id => seen.1,
         // Somebody else gave it another name meanwhile.
-        None => own(&app, &caller, id).await.map_err(Problem::after_a_write)?.1,
+        None => written(&app, &caller, id).await?.1,
     };
     Ok(shown_as(&gateway, name))
 }

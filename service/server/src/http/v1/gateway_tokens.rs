@@ -2,7 +2,7 @@
 
 use super::conditions::idempotency;
 use super::fields::{InstantText, token_id};
-use super::gateway_changes::new_token;
+use super::gateway_changes::{link_to_issue, new_token};
 use super::gateways::{gateway_id, own, page_of};
 use super::record::{Record, tag};
 use super::token_changes::WithReason;
@@ -15,7 +15,6 @@ use crate::http::cursor::Belongs;
 use crate::http::document::examples;
 use crate::http::document::params::{GatewayPath, GatewayTokenPath, Idempotent};
 use crate::http::problem::Problem;
-use crate::http::public::at;
 use crate::read_model::gateways;
 use crate::read_model::lists::Listed;
 use axum::extract::{OriginalUri, Path, State};
@@ -23,7 +22,7 @@ use axum::response::{IntoResponse, Response};
 use counterfoil_domain::command::{Action, Answer};
 use counterfoil_domain::gateway_commands::IssueGatewayToken;
 use counterfoil_domain::policy::Permission;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -111,7 +110,7 @@ pub struct Issue {
         )),
         (status = 200, description = "The request was made before, and nothing was done now.", body = Record, headers(
             ("ETag" = String, description = "The version that `If-Match` takes."),
-            ("Link" = String, description = "Where to issue another token.")
+            ("Link" = String, description = "Where to issue another token, unless the gateway was removed since.")
         )),
     ),
     extensions(("x-refuses" = json!(["token-limit", "invalid"]))),
@@ -143,9 +142,8 @@ pub async fn issue(
     if reply.outcome == Outcome::Repeated {
         record.plaintext = Some("not_repeated".into());
         let mut response = shown(StatusCode::OK, &record, &tag);
-        let issue = at(&app, &format!("/v1/gateways/{gateway}/tokens"));
-        if let Ok(link) = HeaderValue::from_str(&format!("<{issue}>; rel=\"issue\"")) {
-            response.headers_mut().insert(header::LINK, link);
+        if let Some(gateway) = &reply.gateway {
+            link_to_issue(&app, gateway, &mut response);
         }
         return Ok(response);
     }

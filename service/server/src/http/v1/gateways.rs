@@ -90,6 +90,15 @@ pub(super) async fn own(app: &App, caller: &Caller, id: GatewayId) -> Result<(Ga
     gateways::one(&app.pool, caller.organization, id).await?.ok_or_else(Problem::not_found)
 }
 
+/// The same after a write, which is answered even if somebody removed the gateway meanwhile, or long since.
+///
+/// # Errors
+/// 503 while the database cannot be reached: then it is not said that nothing was done.
+pub(super) async fn written(app: &App, caller: &Caller, id: GatewayId) -> Result<(Gateway, String), Problem> {
+    let read = gateways::removed_or_not(&app.pool, caller.organization, id).await;
+    read.map_err(|error| Problem::from(error).after_a_write())?.ok_or_else(Problem::internal)
+}
+
 /// An id of a path. What is none is not found, like what is nobody's.
 pub(super) fn gateway_id(text: &str) -> Result<GatewayId, Problem> {
     text.parse().map_err(|_| Problem::not_found())
