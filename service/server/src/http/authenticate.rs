@@ -43,7 +43,9 @@ async fn by_cookie(parts: &Parts, app: &App) -> Result<Caller, Problem> {
     let stems = stems(&parts.headers, &app.issuer);
     match in_cookie(&parts.headers, &app.issuer) {
         InCookie::Nothing => Err(Problem::unauthenticated()),
-        InCookie::Ambiguous => Err(Problem::malformed("Cookie", "A credential's cookie is there twice.")),
+        InCookie::Ambiguous => {
+            Err(Problem::malformed("Cookie", "Send one credential: the session's cookie or X-API-KEY, once."))
+        }
         // A program that keeps its token in a cookie says nothing of pages; a browser does.
         InCookie::Token(secret) => match (stems, token(secret)) {
             (Stems::Elsewhere, _) => Err(Problem::cross_origin()),

@@ -9,6 +9,10 @@ pub const SESSION_SECONDS: i64 = 12 * 3600;
 /// How a session's secret begins. The rest is as in a token, its checksum included.
 pub const SESSION_PREFIX: &str = "cf_ses_";
 
+/// The name of the cookie in which a program may keep a token. Any host near this one can set it in a browser, so it
+/// never goes before the session's.
+pub const TOKEN_COOKIE: &str = "X-API-KEY";
+
 /// The session cookie's name. `__Host-` makes browsers refuse one that another host, or plain HTTP, has set.
 fn session_name(public_url: &str) -> &'static str {
     if public_url.starts_with("https://") { "__Host-counterfoil_session" } else { "counterfoil_session" }
@@ -21,9 +25,9 @@ pub enum InCookie<'a> {
     Nothing,
     /// A session's secret.
     Session(&'a [u8]),
-    /// A token, in a cookie named `X-API-KEY`.
+    /// A token, in the cookie [`TOKEN_COOKIE`].
     Token(&'a [u8]),
-    /// The cookie is there twice: one of them may be somebody else's.
+    /// There are two: one of them may be somebody else's.
     Ambiguous,
 }
 
@@ -33,11 +37,11 @@ pub fn in_cookie<'a>(headers: &'a HeaderMap, public_url: &str) -> InCookie<'a> {
         let mut found = pairs(headers).filter(|(n, _)| *n == name.as_bytes()).map(|(_, value)| value);
         (found.next(), found.next().is_some())
     };
-    match (only("X-API-KEY"), only(session_name(public_url))) {
-        ((_, true), _) | (_, (_, true)) => InCookie::Ambiguous,
-        ((Some(token), _), _) => InCookie::Token(token),
-        (_, (Some(session), _)) => InCookie::Session(session),
-        _ => InCookie::Nothing,
+    match (only(TOKEN_COOKIE), only(session_name(public_url))) {
+        ((None, _), (None, _)) => InCookie::Nothing,
+        ((Some(token), false), (None, _)) => InCookie::Token(token),
+        ((None, _), (Some(session), false)) => InCookie::Session(session),
+        _ => InCookie::Ambiguous,
     }
 }
 
@@ -139,7 +143,10 @@ mod tests {
         let twice = [("cookie", "counterfoil_session=s"), ("cookie", "counterfoil_session=t")];
         assert_eq!(read(&twice, "http://h"), "Ambiguous");
         let token = format!("{:?}", InCookie::Token(b"t"));
-        assert_eq!(read(&[("cookie", "counterfoil_session=s; X-API-KEY=t")], "http://h"), token);
+        assert_eq!(read(&[("cookie", "counterfoil_session=; X-API-KEY=t")], "http://h"), token);
+        for two in ["counterfoil_session=s; X-API-KEY=t", "X-API-KEY=t; X-API-KEY=t"] {
+            assert_eq!(read(&[("cookie", two)], "http://h"), "Ambiguous", "{two}");
+        }
     }
 
     #[test]

@@ -211,6 +211,11 @@ async fn a_cookie_counts_only_from_a_page_of_ours() {
     let get = request(&service, Method::GET, "/v1/user").header("cookie", &key);
     let get = get.header("sec-fetch-site", "cross-site").send().await.unwrap();
     assert_eq!(get.status(), StatusCode::FORBIDDEN);
+    // Beside a session's it is one credential too many, in whichever order: a host nearby could have set it.
+    for two in [format!("{key}; {cookie}"), format!("{cookie}; {key}"), format!("{cookie}; X-API-KEY=x")] {
+        let (status, problem) = browse(&service, &two, Method::GET, "/v1/user", None).await;
+        assert_eq!((status, &problem["field"]), (StatusCode::BAD_REQUEST, &json!("Cookie")), "{problem}");
+    }
     // A session's secret is no token.
     let secret = cookie.split('=').nth(1).unwrap();
     assert_eq!(service.call(Method::GET, "/v1/user", secret, None).await.0, StatusCode::UNAUTHORIZED);

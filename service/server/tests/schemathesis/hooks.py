@@ -86,7 +86,7 @@ class Owner:
 
 owner = Owner()
 # Each way to send the owner's credential gets its turn.
-ways = itertools.cycle(["bearer", "session", "api_key"])
+ways = itertools.cycle(["bearer", "session", "api_key", "api_key_cookie"])
 
 
 def basic():
@@ -110,6 +110,8 @@ class Credential:
             return owner.session()
         if way == "bearer":
             return {"Authorization": f"Bearer {owner.token()}"}
+        if way == "api_key_cookie":
+            return {"Cookie": f"X-API-KEY={owner.token()}"}
         return {"X-API-KEY": owner.token()}
 
     def set(self, case, data, ctx):

@@ -2,7 +2,7 @@
 
 use super::params::ORGANIZATION;
 use super::refusals::{Form, header};
-use super::security::{API_KEY, BEARER, SESSION};
+use super::security::{API_KEY, API_KEY_COOKIE, BEARER, SESSION};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use utoipa::openapi::header::Header;
@@ -61,9 +61,11 @@ fn guards(operation: &Operation) -> Vec<(String, Vec<String>)> {
     named.map(|(scheme, needed)| (scheme, scopes(needed))).collect()
 }
 
+/// Whatever takes a token as Bearer takes it in the other ways, too.
 fn also_by_api_key(operation: &mut Operation, guards: &[(String, Vec<String>)]) {
     if let Some((_, scopes)) = guards.iter().find(|(scheme, _)| scheme == BEARER) {
-        operation.security.get_or_insert_default().push(SecurityRequirement::new(API_KEY, scopes));
+        let security = operation.security.get_or_insert_default();
+        security.extend([API_KEY, API_KEY_COOKIE].map(|scheme| SecurityRequirement::new(scheme, scopes)));
     }
 }
 

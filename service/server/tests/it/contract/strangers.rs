@@ -125,10 +125,13 @@ async fn a_scope_that_is_missing_is_asked_for() {
     let mut guarded = 0;
     for operation in file.operations.iter().filter(|operation| operation.takes("bearer")) {
         let (path, needed) = (walk.random(&operation.path), operation.scopes("bearer"));
-        assert_eq!(needed, operation.scopes("api_key"), "{operation}");
+        for other in ["api_key", "api_key_cookie"] {
+            assert_eq!(needed, operation.scopes(other), "{operation}");
+        }
         let others: &[(&str, &String)] = &[("read", &read), ("write", &write)];
         for (scope, token) in others.iter().filter(|(scope, _)| !needed.contains(scope)) {
-            for credential in [As::Bearer((*token).clone()), As::Key((*token).clone())] {
+            let token = || (*token).clone();
+            for credential in [As::Bearer(token()), As::Key(token()), As::KeyCookie(token())] {
                 let answer = walk.call(operation, &path, &credential).await;
                 let lacks = answer.problem() == "/problems/insufficient-scope";
                 assert_eq!(lacks, !needed.is_empty(), "{operation} with {scope}: {answer:?}");

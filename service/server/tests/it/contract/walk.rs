@@ -12,6 +12,7 @@ pub(super) enum As {
     Nobody,
     Bearer(String),
     Key(String),
+    KeyCookie(String),
     Basic(String, String),
     /// A browser with a session, on a page of the service's.
     Session(String),
@@ -127,6 +128,7 @@ impl<'a> Walk<'a> {
             As::Nobody => request,
             As::Bearer(token) => request.bearer_auth(token),
             As::Key(token) => request.header("x-api-key", token),
+            As::KeyCookie(token) => request.header("cookie", format!("X-API-KEY={token}")),
             As::Session(cookie) => {
                 request.header("cookie", cookie).header("origin", &*self.service.app().issuer)
             }
