@@ -23,7 +23,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// Finds out who presents this credential: a header's, or a cookie's where no header has one. A token is used
-/// once its scope is accepted too ([`Caller::used`]).
+/// once its holder is let in ([`Caller::let_in`]).
 ///
 /// # Errors
 /// 401 for what is held and says no; 503 for what cannot be judged now; 403 for a cookie that a foreign page sent.

@@ -3,6 +3,7 @@
 use super::authenticate::authenticate;
 use super::cookies::changes;
 use super::problem::Problem;
+use super::query::refuse_unknown;
 use crate::app::App;
 use crate::read_model::digest_index::Use;
 use axum::extract::FromRequestParts;
@@ -39,7 +40,7 @@ pub struct Caller {
     pub scopes: Arc<Scopes>,
     /// The digest of what was presented, by which it is looked up again.
     pub(super) digest: Digest,
-    /// A token's use, which counts once the scope was accepted too.
+    /// A token's use, which counts once the caller is let in.
     pub(super) used: Option<Use>,
     /// The request's id.
     pub request_id: Uuid,
@@ -78,14 +79,6 @@ impl Credential {
 pub struct AnyCaller(pub Caller);
 
 impl Caller {
-    /// Notes the use of the token; a session has none.
-    fn used(self, app: &App) -> Self {
-        if let Some(used) = self.used {
-            app.note_use(used, None, app.clock.now());
-        }
-        self
-    }
-
     /// A command of this caller's.
     pub fn command(&self, action: Action) -> Command {
         Command {
@@ -115,6 +108,28 @@ impl Caller {
         }
     }
 
+    /// Who asks, with the scope for the request's method.
+    ///
+    /// # Errors
+    /// 401, 403, or 503.
+    pub(super) async fn of(parts: &Parts, app: &App) -> Result<Self, Problem> {
+        let needed = if changes(&parts.method) { WRITE } else { READ };
+        authenticate(parts, app).await?.needs(needed)
+    }
+
+    /// Lets the caller in, who may do what is asked: only now are the request's parameters judged, and only this counts
+    /// as a use of the token. A session has none.
+    ///
+    /// # Errors
+    /// 400.
+    pub(super) fn let_in(self, parts: &Parts, app: &App) -> Result<Self, Problem> {
+        refuse_unknown(parts)?;
+        if let Some(used) = self.used {
+            app.note_use(used, None, app.clock.now());
+        }
+        Ok(self)
+    }
+
     fn needs(self, scope: &'static str) -> Result<Self, Problem> {
         if self.scopes.has(scope) { Ok(self) } else { Err(Refusal::InsufficientScope(scope).into()) }
     }
@@ -124,8 +139,7 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let needed = if changes(&parts.method) { WRITE } else { READ };
-        Ok(authenticate(parts, app).await?.needs(needed)?.used(app))
+        Self::of(parts, app).await?.let_in(parts, app)
     }
 }
 
@@ -133,6 +147,6 @@ impl FromRequestParts<App> for AnyCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        Ok(Self(authenticate(parts, app).await?.used(app)))
+        authenticate(parts, app).await?.let_in(parts, app).map(Self)
     }
 }

@@ -5,6 +5,7 @@ pub mod admission;
 mod authenticate;
 pub mod body;
 pub mod caller;
+pub mod callers;
 mod connection;
 pub mod cookies;
 pub mod credentials;
@@ -56,7 +57,7 @@ pub struct RequestId(pub Uuid);
 pub fn api(app: App) -> Router {
     let (router, document) = routes().split_for_parts();
     router
-        .route_layer(middleware::from_fn_with_state(query::queried(&document), query::refuse_unknown))
+        .route_layer(middleware::from_fn_with_state(query::queried(&document), query::note_unknown))
         .merge(limited(&app))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())

@@ -1,9 +1,10 @@
 //! The query of a request's target: one way to read it at every list, with one answer to each mistake.
 
 use super::problem::Problem;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use http::request::Parts;
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 use std::collections::HashSet;
@@ -77,15 +78,46 @@ pub(super) fn queried(document: &OpenApi) -> Queried {
     Arc::new(paths.map(|(path, _)| path.clone()).collect())
 }
 
-/// Refuses parameters where an operation has none: what is not understood must not be taken for understood.
-pub(super) async fn refuse_unknown(State(queried): State<Queried>, request: Request, next: Next) -> Response {
+/// Marks a request that has parameters where its operation has none.
+#[derive(Clone, Copy)]
+struct Unknown;
+
+/// Looks for parameters where an operation has none. They are refused where it is known who asks: before that nobody is
+/// told what a door takes.
+pub(super) async fn note_unknown(
+    State(queried): State<Queried>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let asks = request.uri().query().is_some_and(|query| !query.is_empty());
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if asks && path.starts_with("/v1/") && !(reads && queried.contains(path)) {
-        return Problem::malformed("query", "There are no parameters here.").into_response();
+        request.extensions_mut().insert(Unknown);
     }
     next.run(request).await
+}
+
+/// Refuses those parameters: what is not understood must not be taken for understood.
+///
+/// # Errors
+/// 400.
+pub(super) fn refuse_unknown(parts: &Parts) -> Result<(), Problem> {
+    match parts.extensions.get::<Unknown>() {
+        Some(Unknown) => Err(Problem::malformed("query", "There are no parameters here.")),
+        None => Ok(()),
+    }
+}
+
+/// No parameters, for a door that asks nobody who they are. Whoever takes a caller has asked for this already.
+pub struct NoParameters;
+
+impl<S: Sync> FromRequestParts<S> for NoParameters {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        refuse_unknown(parts).map(|()| Self)
+    }
 }
 
 #[cfg(test)]

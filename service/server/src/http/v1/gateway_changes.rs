@@ -9,7 +9,7 @@ use super::tokens::shown;
 use crate::app::App;
 use crate::event_log::batch::Outcome;
 use crate::http::body::Json;
-use crate::http::caller::Caller;
+use crate::http::callers::GatewayManager;
 use crate::http::document::names::IntrospectedKind;
 use crate::http::document::params::{Conditional, GatewayPath, Idempotent};
 use crate::http::problem::Problem;
@@ -23,7 +23,6 @@ use counterfoil_domain::gateway::Gateway;
 use counterfoil_domain::gateway_commands::{ChangeGateway, NewGatewayToken, RegisterGateway};
 use counterfoil_domain::ids::{EnvironmentId, GatewayId, TokenId};
 use counterfoil_domain::plaintext::{Plaintext, contains_a_plaintext};
-use counterfoil_domain::policy::Permission;
 use counterfoil_domain::token::Kind;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
@@ -95,12 +94,11 @@ pub struct Register {
 )]
 pub async fn register(
     State(app): State<App>,
-    caller: Caller,
+    GatewayManager(caller): GatewayManager,
     uri: OriginalUri,
     headers: HeaderMap,
     body: Json<Register>,
 ) -> Result<Response, Problem> {
-    caller.may(Permission::ManageGateways)?;
     let key = idempotency(&caller, "POST", uri.path(), &headers, &body.bytes)?;
     let Register { name, kinds, environment_id, expires_at } = body.value;
     let name = checked_name(name)?;
@@ -208,12 +206,11 @@ pub struct Change {
 )]
 pub async fn change(
     State(app): State<App>,
-    caller: Caller,
+    GatewayManager(caller): GatewayManager,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Json<Change>,
 ) -> Result<Response, Problem> {
-    caller.may(Permission::ManageGateways)?;
     let id = gateway_id(&id)?;
     let Change { name, kinds, environment_id } = body.value;
     let name = name.map(checked_name).transpose()?.map(|name| value(&app, name));
@@ -255,11 +252,10 @@ pub async fn change(
 )]
 pub async fn remove(
     State(app): State<App>,
-    caller: Caller,
+    GatewayManager(caller): GatewayManager,
     Path(id): Path<String>,
     body: Json<WithReason>,
 ) -> Result<Response, Problem> {
-    caller.may(Permission::ManageGateways)?;
     let action = Action::RemoveGateway { id: gateway_id(&id)?, reason: body.value.checked()? };
     app.writer.write(caller.command(action), None).await?;
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -10,7 +10,7 @@ use super::tokens::shown;
 use crate::app::App;
 use crate::event_log::batch::Outcome;
 use crate::http::body::Json;
-use crate::http::caller::Caller;
+use crate::http::callers::{GatewayManager, GatewayReader};
 use crate::http::cursor::Belongs;
 use crate::http::document::examples;
 use crate::http::document::params::{GatewayPath, GatewayTokenPath, Idempotent};
@@ -21,7 +21,6 @@ use axum::extract::{OriginalUri, Path, State};
 use axum::response::{IntoResponse, Response};
 use counterfoil_domain::command::{Action, Answer};
 use counterfoil_domain::gateway_commands::IssueGatewayToken;
-use counterfoil_domain::policy::Permission;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -60,11 +59,10 @@ pub struct GatewayTokenPage {
 )]
 pub async fn list(
     State(app): State<App>,
-    caller: Caller,
+    GatewayReader(caller): GatewayReader,
     Path(id): Path<String>,
     uri: OriginalUri,
 ) -> Result<Response, Problem> {
-    caller.may(Permission::ReadGateways)?;
     let id = gateway_id(&id)?;
     own(&app, &caller, id).await?;
     let belongs = Belongs::to("/v1/gateways/{id}/tokens").and(id.0.as_bytes());
@@ -117,13 +115,12 @@ pub struct Issue {
 )]
 pub async fn issue(
     State(app): State<App>,
-    caller: Caller,
+    GatewayManager(caller): GatewayManager,
     Path(id): Path<String>,
     uri: OriginalUri,
     headers: HeaderMap,
     body: Json<Issue>,
 ) -> Result<Response, Problem> {
-    caller.may(Permission::ManageGateways)?;
     let gateway = gateway_id(&id)?;
     let key = idempotency(&caller, "POST", uri.path(), &headers, &body.bytes)?;
     let (token, secret) = new_token(&app, body.value.expires_at)?;
@@ -170,11 +167,10 @@ pub async fn issue(
 )]
 pub async fn revoke(
     State(app): State<App>,
-    caller: Caller,
+    GatewayManager(caller): GatewayManager,
     Path((gateway, id)): Path<(String, String)>,
     body: Json<WithReason>,
 ) -> Result<Response, Problem> {
-    caller.may(Permission::ManageGateways)?;
     let (gateway, id, reason) = (gateway_id(&gateway)?, token_id(&id)?, body.value.checked()?);
     let action = Action::RevokeGatewayToken { gateway, id, reason };
     app.writer.write(caller.command(action), None).await?;

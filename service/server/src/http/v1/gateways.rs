@@ -4,6 +4,7 @@ use super::record::Record;
 use super::tokens::shown;
 use crate::app::App;
 use crate::http::caller::Caller;
+use crate::http::callers::GatewayReader;
 use crate::http::cursor::Belongs;
 use crate::http::document::examples;
 use crate::http::document::names::TokenKind;
@@ -15,7 +16,6 @@ use axum::extract::{OriginalUri, Path, State};
 use axum::response::Response;
 use counterfoil_domain::gateway::Gateway;
 use counterfoil_domain::ids::{EnvironmentId, GatewayId};
-use counterfoil_domain::policy::Permission;
 use http::{StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -124,8 +124,11 @@ pub(super) fn gateway_id(text: &str) -> Result<GatewayId, Problem> {
         ("next_page" = (operation_id = "list_gateways", parameters(("cursor" = "$response.body#/next_cursor")))),
     ))),
 )]
-pub async fn list(State(app): State<App>, caller: Caller, uri: OriginalUri) -> Result<Response, Problem> {
-    caller.may(Permission::ReadGateways)?;
+pub async fn list(
+    State(app): State<App>,
+    GatewayReader(caller): GatewayReader,
+    uri: OriginalUri,
+) -> Result<Response, Problem> {
     let belongs = Belongs::to("/v1/gateways").and(caller.organization.0.as_bytes());
     let (limit, before) = page_of(&uri, &belongs)?;
     let before = before.map(|place| GatewayId(Uuid::from_bytes(place)));
@@ -165,10 +168,9 @@ pub(super) fn page_of<const N: usize>(
 )]
 pub async fn get(
     State(app): State<App>,
-    caller: Caller,
+    GatewayReader(caller): GatewayReader,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    caller.may(Permission::ReadGateways)?;
     let (gateway, name) = own(&app, &caller, gateway_id(&id)?).await?;
     Ok(shown_as(&gateway, name))
 }

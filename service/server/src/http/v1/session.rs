@@ -13,6 +13,7 @@ use crate::http::cookies::{
 };
 use crate::http::document::examples;
 use crate::http::problem::Problem;
+use crate::http::query::NoParameters;
 use crate::ops::rates::ClientAddress;
 use crate::passwords::Password;
 use crate::read_model::people::{self, WithPassword};
@@ -100,6 +101,7 @@ struct Door {
 )]
 pub async fn sign_in(
     State(app): State<App>,
+    _: NoParameters,
     address: Extension<ClientAddress>,
     id: Extension<RequestId>,
     headers: HeaderMap,

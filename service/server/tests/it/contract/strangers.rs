@@ -113,6 +113,39 @@ async fn the_gateways(walk: &Walk<'_>, operation: &Operation, path: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_ask_is_told_so_whatever_is_asked() {
+    let service = start().await;
+    let file = File::read();
+    let walk = Walk::new(&service, &file);
+    let member = person(&service, "member@example.com", Role::Member).await;
+    let read_only = service.issue(json!({ "scopes": ["read"] })).await;
+    let read_only = read_only["plaintext"].as_str().unwrap();
+    let guarded = |operation: &&Operation| operation.path.starts_with("/v1/") && !operation.is_open();
+    for operation in file.operations.iter().filter(guarded) {
+        // Every part of it is wrong.
+        let path = operation.path.replace("{id}", "x").replace("{token}", "y");
+        let path = format!("{path}?no_such_parameter=1");
+        let ask = async |who: As| {
+            let answer = walk.send(operation.method.clone(), &path, &who, Some("{\"no_such_field\":")).await;
+            walk.assert_documented(operation, &answer);
+            answer.problem()
+        };
+        for stranger in [As::Nobody, As::Bearer("cf_pat_nonsense".into())] {
+            assert_eq!(ask(stranger).await, "/problems/unauthenticated", "{operation}");
+        }
+        if operation.takes("bearer") && operation.method != "GET" {
+            let narrow = As::Bearer(read_only.into());
+            assert_eq!(ask(narrow).await, "/problems/insufficient-scope", "{operation}");
+        }
+        if operation.path.starts_with("/v1/gateways") {
+            let member = As::Bearer(member.plaintext.clone());
+            assert_eq!(ask(member).await, "/problems/forbidden", "{operation}");
+        }
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_scope_that_is_missing_is_asked_for() {
     let service = start().await;
     let file = File::read();
