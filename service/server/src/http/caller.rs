@@ -75,7 +75,7 @@ impl Credential {
     }
 }
 
-/// A caller whose scopes were not looked at: for what needs none, a token's own end.
+/// A caller whose scopes were not looked at: for what needs none, a token's look at itself.
 pub struct AnyCaller(pub Caller);
 
 impl Caller {
@@ -130,7 +130,11 @@ impl Caller {
         Ok(self)
     }
 
-    fn needs(self, scope: &'static str) -> Result<Self, Problem> {
+    /// Requires a scope.
+    ///
+    /// # Errors
+    /// 403.
+    pub(super) fn needs(self, scope: &'static str) -> Result<Self, Problem> {
         if self.scopes.has(scope) { Ok(self) } else { Err(Refusal::InsufficientScope(scope).into()) }
     }
 }

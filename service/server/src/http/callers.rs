@@ -1,11 +1,14 @@
-//! Callers whose role lets them do what a handler does. Whom it does not let is told so before anything else of the
-//! request is looked at: what a door takes is said to who may use it.
+//! Callers who may do what a handler does, where that is more than a scope says, or less. Who may not is told so before
+//! anything else of the request is looked at: what a door takes is said to who may use it.
 
+use super::authenticate::authenticate;
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::app::App;
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path};
+use counterfoil_domain::ids::TokenId;
 use counterfoil_domain::policy::Permission;
+use counterfoil_domain::scope::WRITE;
 use http::request::Parts;
 
 /// Who may list gateways.
@@ -13,6 +16,22 @@ pub struct GatewayReader(pub Caller);
 
 /// Who may register, change and remove gateways and their tokens.
 pub struct GatewayManager(pub Caller);
+
+/// Who may end the token of the path: whoever may change things, and that token itself, whatever its scopes.
+pub struct Ender(pub Caller);
+
+impl FromRequestParts<App> for Ender {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let id = Path::<String>::from_request_parts(parts, app).await.ok();
+        let id: Option<TokenId> = id.and_then(|Path(text)| text.parse().ok());
+        let caller = authenticate(parts, app).await?;
+        let itself = id.is_some() && caller.token().ok() == id;
+        let caller = if itself { caller } else { caller.needs(WRITE)? };
+        caller.let_in(parts, app).map(Self)
+    }
+}
 
 async fn permitted(parts: &Parts, app: &App, permission: Permission) -> Result<Caller, Problem> {
     let caller = Caller::of(parts, app).await?;

@@ -63,6 +63,9 @@ async fn every_door_counts_and_what_fails_does_not() {
     // Ways that fail: too narrow, two credentials, another organization's, disabled, expired.
     let (status, _) = service.call(Method::POST, "/v1/user/tokens", &failing, Some(json!({}))).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
+    let (status, _) = service.call(Method::DELETE, &introspected_path, &failing, None).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(service.call(Method::GET, "/v1/token?x", &failing, None).await.0, StatusCode::BAD_REQUEST);
     assert_eq!(by_key(&service, &failing, Some(&failing)).await, StatusCode::BAD_REQUEST);
     let elsewhere = Client::new().get(format!("{}/v1/token", service.base())).bearer_auth(&failing);
     let elsewhere = elsewhere.header("x-organization", Clock::system().uuid().to_string());

@@ -9,6 +9,7 @@ use super::tokens::shown;
 use crate::app::App;
 use crate::http::body::Json;
 use crate::http::caller::{AnyCaller, Caller};
+use crate::http::callers::Ender;
 use crate::http::document::names::Scope;
 use crate::http::document::params::{Conditional, TokenPath};
 use crate::http::problem::Problem;
@@ -145,7 +146,7 @@ impl WithReason {
 )]
 pub async fn revoke(
     State(app): State<App>,
-    AnyCaller(caller): AnyCaller,
+    Ender(caller): Ender,
     Path(id): Path<String>,
     body: Json<WithReason>,
 ) -> Result<Response, Problem> {
