@@ -65,16 +65,6 @@ pub enum Credential {
     },
 }
 
-impl Credential {
-    /// Its id.
-    pub fn id(&self) -> Uuid {
-        match self {
-            Self::Token { id, .. } => id.0,
-            Self::Session { id, .. } => id.0,
-        }
-    }
-}
-
 /// A caller whose scopes were not looked at: for what needs none, a token's look at itself.
 pub struct AnyCaller(pub Caller);
 

@@ -1,9 +1,10 @@
-//! Reading events: streams that are open, a few of each credential and not too many in all, and pages that are read.
+//! Reading events: streams that are open, a few of each user and not too many in all, and pages that are read.
 //!
 //! A stream lasts as long as its client likes, and is looked after all the while; a page is long. What that costs the
 //! database is bounded here: whoever reads events leaves most of the pool to others, and whether the sessions of streams
 //! still count is asked on a connection of its own, so that a pool that has nothing to give ends no stream.
 
+use counterfoil_domain::ids::UserId;
 use metrics::Counter;
 use sqlx::PgPool;
 use std::collections::HashMap;
@@ -11,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
-use uuid::Uuid;
 
-/// Streams of one credential at a time.
+/// Streams of one user at a time. Not of one credential: a user has many of those, and could take every stream there
+/// is.
 pub const OF_ONE: usize = 4;
 /// Streams at a time.
 const ALL: usize = 32;
@@ -25,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// See the module.
 pub struct Feeds {
     all: Arc<Semaphore>,
-    of: Mutex<HashMap<Uuid, usize>>,
+    of: Mutex<HashMap<UserId, usize>>,
     pages: Semaphore,
     /// Where it is asked whether sessions still count.
     pub sessions: PgPool,
@@ -35,7 +36,7 @@ pub struct Feeds {
 /// Why a stream cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TooMany {
-    /// Its credential has as many as it may.
+    /// Its user has as many as one may.
     OfOne,
     /// There are as many as there may be.
     All,
@@ -44,7 +45,7 @@ pub enum TooMany {
 /// A stream that is open.
 pub struct Feed {
     feeds: Arc<Feeds>,
-    credential: Uuid,
+    user: UserId,
     _place: OwnedSemaphorePermit,
 }
 
@@ -70,27 +71,27 @@ impl Feeds {
     ///
     /// # Errors
     /// There are too many.
-    pub fn open(self: &Arc<Self>, credential: Uuid) -> Result<Feed, TooMany> {
+    pub fn open(self: &Arc<Self>, user: UserId) -> Result<Feed, TooMany> {
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if of.get(&credential).is_some_and(|open| *open >= OF_ONE) {
+        if of.get(&user).is_some_and(|open| *open >= OF_ONE) {
             return Err(TooMany::OfOne);
         }
         let place = self.all.clone().try_acquire_owned().map_err(|_| {
             self.shed.increment(1);
             TooMany::All
         })?;
-        *of.entry(credential).or_default() += 1;
-        Ok(Feed { feeds: self.clone(), credential, _place: place })
+        *of.entry(user).or_default() += 1;
+        Ok(Feed { feeds: self.clone(), user, _place: place })
     }
 }
 
 impl Drop for Feed {
     fn drop(&mut self) {
         let mut of = self.feeds.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = of.get_mut(&self.credential) {
+        if let Some(open) = of.get_mut(&self.user) {
             *open -= 1;
             if *open == 0 {
-                of.remove(&self.credential);
+                of.remove(&self.user);
             }
         }
     }
@@ -100,12 +101,13 @@ impl Drop for Feed {
 mod tests {
     use super::*;
     use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+    use uuid::Uuid;
 
     #[tokio::test]
     async fn streams_are_few_of_one_and_not_too_many_in_all() {
         let pool = PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new());
         let feeds = Arc::new(Feeds::new(&pool, Counter::noop()));
-        let open = |credential: usize| feeds.open(Uuid::from_u128(credential as u128));
+        let open = |user: usize| feeds.open(UserId(Uuid::from_u128(user as u128)));
         let mut all: Vec<_> = (0..ALL).map(|number| open(number / OF_ONE).ok()).collect();
         assert!(all.iter().all(Option::is_some));
         assert_eq!((open(0).err(), open(ALL).err()), (Some(TooMany::OfOne), Some(TooMany::All)));

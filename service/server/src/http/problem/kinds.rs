@@ -131,8 +131,7 @@ impl Problem {
 
     /// 429: too many streams of events at a time.
     pub fn too_many_streams() -> Self {
-        let detail =
-            "A credential has at most 4 streams of events at a time. Read one to its end, or end it.";
+        let detail = "A user has at most 4 streams of events at a time. Read one to its end, or end it.";
         let mut problem =
             Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-streams", "Too many streams are open", detail);
         problem.retry_after = Some(1);

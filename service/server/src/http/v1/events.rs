@@ -90,7 +90,7 @@ fn position(text: &str) -> Option<Seq> {
 ///
 /// Owners, admins and auditors see every event of the organization and its members'; others see their own. Events come in
 /// the order of the log. A page may be empty and not the last one: `more` says whether to go on, from `next_after`. Each
-/// event is shown as it was written, with its chain value, so that a download proves itself. A credential has at most 4
+/// event is shown as it was written, with its chain value, so that a download proves itself. A user has at most 4
 /// streams open at a time.
 ///
 /// # Errors
@@ -133,7 +133,7 @@ pub async fn list(
     if wants_stream(&headers) {
         // Without a limit the stream has none.
         let limit = query.get("limit").map(|_| query.limit(PAGE.0, PAGE.1)).transpose()?;
-        let feed = app.feeds.open(caller.credential.id()).map_err(|too_many| match too_many {
+        let feed = app.feeds.open(caller.user).map_err(|too_many| match too_many {
             TooMany::OfOne => Problem::too_many_streams(),
             TooMany::All => Problem::overloaded(),
         })?;
