@@ -11,7 +11,7 @@ use crate::ops::rates::ClientAddress;
 use crate::read_model::sessions;
 use crate::read_model::tables::LoadError;
 use counterfoil_domain::actor::Actor;
-use counterfoil_domain::ids::{OrganizationId, Seq};
+use counterfoil_domain::ids::{OrganizationId, Seq, TokenId};
 use counterfoil_domain::plaintext::{Digest, has_form};
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::role::Role;
@@ -28,10 +28,23 @@ use uuid::Uuid;
 /// # Errors
 /// 401 for what is held and says no; 503 for what cannot be judged now; 403 for a cookie that a foreign page sent.
 pub(super) async fn authenticate(parts: &Parts, app: &App) -> Result<Caller, Problem> {
+    authenticate_for(parts, app, None).await
+}
+
+/// The same at the door where this token may be ended. Whoever ends the one that is presented is not held up by how
+/// much is asked with it: the attempts have an allowance of their own, which the handler takes from ([`ending`]).
+///
+/// # Errors
+/// The same.
+pub(super) async fn authenticate_for(
+    parts: &Parts,
+    app: &App,
+    ends: Option<TokenId>,
+) -> Result<Caller, Problem> {
     match presented(&parts.headers) {
-        Presented::Bearer(secret) => by_token(parts, app, secret),
+        Presented::Bearer(secret) => by_token(parts, app, secret, ends),
         Presented::Basic(_) | Presented::TooLong => Err(Problem::unauthenticated()),
-        Presented::Nothing => by_cookie(parts, app).await,
+        Presented::Nothing => by_cookie(parts, app, ends).await,
         Presented::Ambiguous => Err(Problem::malformed(
             "Authorization",
             "Send one credential, as `Authorization: Bearer …` or as `X-API-KEY`.",
@@ -39,7 +52,7 @@ pub(super) async fn authenticate(parts: &Parts, app: &App) -> Result<Caller, Pro
     }
 }
 
-async fn by_cookie(parts: &Parts, app: &App) -> Result<Caller, Problem> {
+async fn by_cookie(parts: &Parts, app: &App, ends: Option<TokenId>) -> Result<Caller, Problem> {
     let stems = stems(&parts.headers, &app.issuer);
     match in_cookie(&parts.headers, &app.issuer) {
         InCookie::Nothing => Err(Problem::unauthenticated()),
@@ -49,7 +62,7 @@ async fn by_cookie(parts: &Parts, app: &App) -> Result<Caller, Problem> {
         // A program that keeps its token in a cookie says nothing of pages; a browser does.
         InCookie::Token(secret) => match (stems, token(secret)) {
             (Stems::Elsewhere, _) => Err(Problem::cross_origin()),
-            (_, Presented::Bearer(secret)) => by_token(parts, app, secret),
+            (_, Presented::Bearer(secret)) => by_token(parts, app, secret, ends),
             _ => Err(Problem::malformed("Cookie", "The cookie X-API-KEY has no token.")),
         },
         InCookie::Session(_) if changes(&parts.method) && stems != Stems::Here => {
@@ -59,7 +72,7 @@ async fn by_cookie(parts: &Parts, app: &App) -> Result<Caller, Problem> {
     }
 }
 
-fn by_token(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> {
+fn by_token(parts: &Parts, app: &App, secret: &[u8], ends: Option<TokenId>) -> Result<Caller, Problem> {
     let (fresh, now) = (app.is_fresh(), app.clock.now());
     let digest = Digest::of(secret);
     let Some(found) = app.index.find(&digest, now) else {
@@ -74,7 +87,12 @@ fn by_token(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, Problem> 
         .ok_or_else(Problem::unauthenticated)?;
     // It works: from here on it is this credential that asks, and not its address, even if it asks in vain.
     Notes::actor(&parts.extensions, "token", found.token.0);
-    allowed(app, found.token.0)?;
+    if ends == Some(found.token) {
+        // It counts against the rest all the same.
+        let _ = app.rates.credential(found.token.0);
+    } else {
+        allowed(app, found.token.0)?;
+    }
     let organization = organization(parts)?.unwrap_or(found.home);
     let role = app.index.role(user, organization, found.since);
     // Elsewhere its user may have become a member a moment ago, and the organization may have been made.
@@ -201,6 +219,17 @@ pub(super) async fn role_still(
 /// Takes a request from the credential's allowance.
 fn allowed(app: &App, id: Uuid) -> Result<(), Problem> {
     app.rates.credential(id).map_err(|wait| {
+        app.metrics.rate_limited(Limited::Credential);
+        Problem::too_many(wait)
+    })
+}
+
+/// Takes an attempt to end the presented token from the allowance for that.
+///
+/// # Errors
+/// 429.
+pub(super) fn ending(app: &App, token: TokenId, generation: u32) -> Result<(), Problem> {
+    app.rates.ending(token.0, generation).map_err(|wait| {
         app.metrics.rate_limited(Limited::Credential);
         Problem::too_many(wait)
     })

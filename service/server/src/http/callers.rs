@@ -1,8 +1,8 @@
 //! Callers who may do what a handler does, where that is more than a scope says, or less. Who may not is told so before
 //! anything else of the request is looked at: what a door takes is said to who may use it.
 
-use super::authenticate::authenticate;
-use super::caller::Caller;
+use super::authenticate::{authenticate_for, ending};
+use super::caller::{Caller, Credential};
 use super::problem::Problem;
 use crate::app::App;
 use axum::extract::{FromRequestParts, Path};
@@ -18,7 +18,25 @@ pub struct GatewayReader(pub Caller);
 pub struct GatewayManager(pub Caller);
 
 /// Who may end the token of the path: whoever may change things, and that token itself, whatever its scopes.
-pub struct Ender(pub Caller);
+pub struct Ender {
+    caller: Caller,
+    /// Whether the token that ends is the one that was presented.
+    itself: bool,
+}
+
+impl Ender {
+    /// The caller, once the request was found to be right: only such a one counts as an attempt of a token to end
+    /// itself, so that nobody uses up those of a stolen token and leaves it as it is.
+    ///
+    /// # Errors
+    /// 429.
+    pub fn attempt(self, app: &App) -> Result<Caller, Problem> {
+        if let (true, Credential::Token { id, generation }) = (self.itself, self.caller.credential) {
+            ending(app, id, generation)?;
+        }
+        Ok(self.caller)
+    }
+}
 
 impl FromRequestParts<App> for Ender {
     type Rejection = Problem;
@@ -26,10 +44,10 @@ impl FromRequestParts<App> for Ender {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let id = Path::<String>::from_request_parts(parts, app).await.ok();
         let id: Option<TokenId> = id.and_then(|Path(text)| text.parse().ok());
-        let caller = authenticate(parts, app).await?;
+        let caller = authenticate_for(parts, app, id).await?;
         let itself = id.is_some() && caller.token().ok() == id;
         let caller = if itself { caller } else { caller.needs(WRITE)? };
-        caller.let_in(parts, app).map(Self)
+        Ok(Self { caller: caller.let_in(parts, app)?, itself })
     }
 }
 

@@ -115,9 +115,14 @@ impl KeyExtractor for ByClientAddress {
     }
 }
 
+/// How often a token may be ended by whoever holds it, per second and at once. Once is enough, and a few more are for
+/// those who were not answered.
+const ENDINGS: (NonZeroU32, NonZeroU32) = (NonZeroU32::MIN, NonZeroU32::MIN.saturating_add(4));
+
 /// All limits of one service.
 pub struct Rates {
     credentials: Keyed<Uuid>,
+    endings: Keyed<(Uuid, u32)>,
     failures: Keyed<IpAddr>,
     /// What the layer in front of the doors without a credential works with.
     pub strangers: Arc<GovernorConfig<ByClientAddress, NoOpMiddleware>>,
@@ -138,6 +143,7 @@ impl Rates {
         by_address.0.limiter.get_or_init(|| strangers.limiter().clone());
         Self {
             credentials: Keyed::new(quota(limits.credential_per_second, limits.credential_burst)),
+            endings: Keyed::new(quota(ENDINGS.0, ENDINGS.1)),
             failures: Keyed::new(quota(limits.failures_per_second, limits.failures_burst)),
             strangers: Arc::new(strangers),
         }
@@ -151,6 +157,16 @@ impl Rates {
         self.credentials.check(&token)
     }
 
+    /// Counts an attempt to end a token by one of its plaintexts, told by its number. It is apart from the credential's
+    /// other requests, and from an earlier plaintext that ends nothing any more: a thief who asks as often as that may
+    /// cannot keep the holder from ending what was stolen.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn ending(&self, token: Uuid, generation: u32) -> Result<(), Duration> {
+        self.endings.check(&(token, generation))
+    }
+
     /// Counts a failed authentication from an address.
     ///
     /// # Errors
@@ -162,13 +178,15 @@ impl Rates {
     /// Forgets the keys that rest. Called each minute.
     pub fn evict(&self) {
         evict(&self.credentials.limiter);
+        evict(&self.endings.limiter);
         evict(&self.failures.limiter);
         evict(self.strangers.limiter());
     }
 
     /// How many keys are kept.
     pub fn keys(&self) -> usize {
-        self.credentials.limiter.len() + self.failures.limiter.len() + self.strangers.limiter().len()
+        let tokens = self.credentials.limiter.len() + self.endings.limiter.len();
+        tokens + self.failures.limiter.len() + self.strangers.limiter().len()
     }
 }
 
@@ -204,6 +222,14 @@ mod tests {
         assert!(wait.is_some_and(|wait| wait <= Duration::from_millis(51)), "{wait:?}");
     }
 
+    #[test]
+    fn each_plaintext_of_a_token_has_its_own_attempts_to_end_it() {
+        let (rates, token) = (Rates::new(&Limits::default()), Uuid::nil());
+        let attempts = |generation| (0..50).filter(|_| rates.ending(token, generation).is_ok()).count();
+        assert!((5..=6).contains(&attempts(1)));
+        assert!(attempts(2) >= 5 && rates.credential(token).is_ok());
+    }
+
     /// Gives a limit more keys than it may have, within the second in which none of them rests.
     fn assert_bounded(limit: &str, check: impl Fn(&Rates, u32)) {
         let slow = NonZeroU32::MIN;
@@ -223,6 +249,9 @@ mod tests {
         let address = |number: u32| ClientAddress(IpAddr::V4(number.into()));
         assert_bounded("credential", |rates, number| {
             let _ = rates.credential(Uuid::from_u128(number.into()));
+        });
+        assert_bounded("ending", |rates, number| {
+            let _ = rates.ending(Uuid::from_u128(number.into()), 1);
         });
         assert_bounded("failure", |rates, number| {
             let _ = rates.failure(address(number));

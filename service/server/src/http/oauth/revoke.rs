@@ -17,7 +17,7 @@ use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::ids::OrganizationId;
 use counterfoil_domain::plaintext::Digest;
 use http::StatusCode;
-use uuid::Uuid;
+use std::time::Duration;
 
 /// Ends a token for its holder, who needs nothing but the token, or for a gateway (RFC 7009).
 ///
@@ -54,7 +54,7 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
     let client = with_form(app, at, judge_header(app, at, &header)?, &form)?;
     if let Some(client) = &client {
         Notes::actor(&parts.extensions, "gateway", client.gateway.0);
-        limited(app, client.token.0)?;
+        limited(app, app.rates.credential(client.token.0))?;
         if at.fresh {
             app.index.note_client(client, at.now);
         }
@@ -70,7 +70,7 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
     }
     if client.is_none() {
         Notes::actor(&parts.extensions, "token", found.token.0);
-        limited(app, found.token.0)?;
+        limited(app, app.rates.ending(found.token.0, found.generation))?;
     }
     let actor = match client {
         Some(client) => Actor::Gateway { gateway_id: client.gateway, token_id: client.token },
@@ -90,9 +90,9 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
     }
 }
 
-/// A credential's limit.
-fn limited(app: &App, credential: Uuid) -> Result<(), OauthError> {
-    app.rates.credential(credential).map_err(|_| {
+/// A credential's limit, or that of a token's ends.
+fn limited(app: &App, taken: Result<(), Duration>) -> Result<(), OauthError> {
+    taken.map_err(|_| {
         app.metrics.rate_limited(Limited::Credential);
         TOO_MANY
     })

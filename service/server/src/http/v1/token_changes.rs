@@ -125,7 +125,8 @@ impl WithReason {
 
 /// Ends a token for good. Again is fine.
 ///
-/// From the answer on it is refused at every door. A token may end itself whatever its scopes. The reason stays in the log.
+/// From the answer on it is refused at every door. A token may end itself whatever its scopes, and however
+/// much is asked with it. The reason stays in the log.
 ///
 /// # Errors
 /// As [`Problem`] chooses.
@@ -146,11 +147,12 @@ impl WithReason {
 )]
 pub async fn revoke(
     State(app): State<App>,
-    Ender(caller): Ender,
+    ender: Ender,
     Path(id): Path<String>,
     body: Json<WithReason>,
 ) -> Result<Response, Problem> {
     let action = Action::Revoke { id: token_id(&id)?, reason: body.value.checked()? };
+    let caller = ender.attempt(&app)?;
     app.writer.write(caller.command(action), None).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

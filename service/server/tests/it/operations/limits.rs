@@ -6,8 +6,11 @@ use crate::support::browser::{OWNER, owners_password, request, signed_in};
 use crate::support::raw::Raw;
 use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::num::NonZeroU32;
+use std::time::Duration;
+
+const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 
 fn number(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap()
@@ -134,6 +137,53 @@ async fn what_a_credential_asks_in_vain_counts_too() {
         let refused = too_many((0..30).map(|_| ask())).await;
         assert!(refused >= 15, "{organization}: {refused}");
     }
+    service.stop().await;
+}
+
+/// A token of the owner's, who may not ask as often as this test does.
+async fn issued(service: &Service) -> Value {
+    let owner = &service.made.owner.token;
+    loop {
+        let (status, token) = service.call(Method::POST, "/v1/user/tokens", owner, None).await;
+        if status == StatusCode::CREATED {
+            return token;
+        }
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{token}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thief_who_asks_too_often_does_not_keep_a_token_from_its_end() {
+    let service = few_for_a_credential().await;
+    for by_oauth in [false, true] {
+        let token = issued(&service).await;
+        let text = |field: &str| token[field].as_str().unwrap();
+        let (plaintext, path) = (text("plaintext"), format!("/v1/user/tokens/{}", text("id")));
+        let end = |body: &str| {
+            let end = request(&service, Method::DELETE, &path).bearer_auth(plaintext);
+            end.header("content-type", "application/json").body(body.to_string())
+        };
+        // The thief asks for this and that, and for an end that none comes of.
+        let floods = (0..30).map(|_| request(&service, Method::GET, "/v1/token").bearer_auth(plaintext));
+        assert!(too_many(floods).await >= 15);
+        for wrong in ["{", "{\"reason\":\"free text\"}"] {
+            assert_eq!(too_many((0..30).map(|_| end(wrong))).await, 0);
+        }
+        let ended = if by_oauth {
+            let form = request(&service, Method::POST, "/oauth2/revoke");
+            form.header("content-type", FORM_TYPE).body(format!("token={plaintext}"))
+        } else {
+            end("{}")
+        };
+        assert!(ended.send().await.unwrap().status().is_success(), "{by_oauth}");
+        assert_eq!(service.introspect(plaintext).await["active"], false);
+    }
+    // Another token is ended as anything else is done.
+    let token = issued(&service).await;
+    let path = format!("/v1/user/tokens/{}", uuid::Uuid::nil());
+    let end = || request(&service, Method::DELETE, &path).bearer_auth(token["plaintext"].as_str().unwrap());
+    assert!(too_many((0..30).map(|_| end())).await >= 15);
     service.stop().await;
 }
 
