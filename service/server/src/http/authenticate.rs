@@ -43,7 +43,7 @@ pub(super) async fn authenticate_for(
 ) -> Result<Caller, Problem> {
     match presented(&parts.headers) {
         Presented::Bearer(secret) => by_token(parts, app, secret, ends),
-        Presented::Basic(_) | Presented::TooLong => Err(Problem::unauthenticated()),
+        Presented::Basic(_) | Presented::Foreign | Presented::TooLong => Err(Problem::unauthenticated()),
         Presented::Nothing => by_cookie(parts, app, ends).await,
         Presented::Ambiguous => Err(Problem::malformed(
             "Authorization",

@@ -11,8 +11,10 @@ pub enum Presented<'a> {
     Bearer(&'a [u8]),
     /// Basic credentials (RFC 7617), still encoded.
     Basic(&'a [u8]),
-    /// Two credentials, or something that is none: refused, for one side may check the first and the other use the
-    /// last.
+    /// A scheme that no door here takes, or one without a credential: refused as whoever sends nothing is.
+    Foreign,
+    /// Two credentials, or what could be two that were joined: refused, for one side may check the first and the other
+    /// use the last.
     Ambiguous,
     /// One credential that is longer than any that we take: it cannot be good, and is not looked at.
     TooLong,
@@ -46,13 +48,13 @@ fn scheme(line: &[u8]) -> Presented<'_> {
     if rest.len() >= LONGEST && !rest.contains(&b',') {
         Presented::TooLong
     } else if rest.is_empty() {
-        Presented::Ambiguous
+        Presented::Foreign
     } else if scheme.eq_ignore_ascii_case(b"bearer") {
         token(rest)
     } else if scheme.eq_ignore_ascii_case(b"basic") {
-        Presented::Basic(rest)
+        if rest.contains(&b',') { Presented::Ambiguous } else { Presented::Basic(rest) }
     } else {
-        Presented::Ambiguous
+        Presented::Foreign
     }
 }
 
@@ -102,10 +104,19 @@ mod tests {
     }
 
     #[test]
+    fn a_foreign_scheme_is_one_credential() {
+        for line in ["Token T", "BearerT", "Bearer", "Bearer ", "Basic", "Digest username=\"a\", nonce=\"b\""]
+        {
+            assert_eq!(read(&[("authorization", line)]), "Foreign", "{line:?}");
+        }
+    }
+
+    #[test]
     fn two_credentials_are_none() {
-        for line in ["Bearer T,Bearer T", "Bearer T, Basic x", "BearerT", "Bearer", "Token T", "Bearer a b"] {
+        for line in ["Bearer T,Bearer T", "Bearer T, Basic x", "Basic x,Bearer T", "Bearer a b"] {
             assert_eq!(read(&[("authorization", line)]), "Ambiguous", "{line:?}");
         }
+        assert_eq!(read(&[("authorization", "Token T"), ("x-api-key", "T")]), "Ambiguous");
         assert_eq!(read(&[("authorization", "Bearer T"), ("authorization", "Bearer T")]), "Ambiguous");
         assert_eq!(read(&[("authorization", ""), ("authorization", "Bearer T")]), "Ambiguous");
         assert_eq!(read(&[("authorization", "Bearer T"), ("x-api-key", "T")]), "Ambiguous");

@@ -61,7 +61,7 @@ pub(super) fn in_header(headers: &HeaderMap) -> Result<InHeader<'_>, OauthError>
             Ok(InHeader::Basic(pair, colon))
         }
         Presented::Bearer(secret) => Ok(InHeader::Bearer(secret)),
-        Presented::Ambiguous | Presented::TooLong => Err(BAD_CLIENT),
+        Presented::Foreign | Presented::Ambiguous | Presented::TooLong => Err(BAD_CLIENT),
     }
 }
 
