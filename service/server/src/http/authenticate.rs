@@ -43,9 +43,10 @@ pub(super) async fn authenticate_for(
 ) -> Result<Caller, Problem> {
     match presented(&parts.headers) {
         Presented::Bearer(secret) => by_token(parts, app, secret, ends),
-        Presented::Basic(_) | Presented::Foreign | Presented::TooLong => Err(Problem::unauthenticated()),
+        Presented::Basic(_) | Presented::Foreign => Err(Problem::nothing_presented()),
+        Presented::TooLong => Err(Problem::unauthenticated()),
         Presented::Nothing => by_cookie(parts, app, ends).await,
-        Presented::Ambiguous => Err(Problem::malformed(
+        Presented::Ambiguous => Err(Problem::ambiguous(
             "Authorization",
             "Send one credential, as `Authorization: Bearer …` or as `X-API-KEY`.",
         )),
@@ -55,15 +56,15 @@ pub(super) async fn authenticate_for(
 async fn by_cookie(parts: &Parts, app: &App, ends: Option<TokenId>) -> Result<Caller, Problem> {
     let stems = stems(&parts.headers, &app.issuer);
     match in_cookie(&parts.headers, &app.issuer) {
-        InCookie::Nothing => Err(Problem::unauthenticated()),
+        InCookie::Nothing => Err(Problem::nothing_presented()),
         InCookie::Ambiguous => {
-            Err(Problem::malformed("Cookie", "Send one credential: the session's cookie or X-API-KEY, once."))
+            Err(Problem::ambiguous("Cookie", "Send one credential: the session's cookie or X-API-KEY, once."))
         }
         // A program that keeps its token in a cookie says nothing of pages; a browser does.
         InCookie::Token(secret) => match (stems, token(secret)) {
             (Stems::Elsewhere, _) => Err(Problem::cross_origin()),
             (_, Presented::Bearer(secret)) => by_token(parts, app, secret, ends),
-            _ => Err(Problem::malformed("Cookie", "The cookie X-API-KEY has no token.")),
+            _ => Err(Problem::ambiguous("Cookie", "The cookie X-API-KEY has no token.")),
         },
         InCookie::Session(_) if changes(&parts.method) && stems != Stems::Here => {
             Err(Problem::cross_origin())

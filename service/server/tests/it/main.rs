@@ -6,6 +6,7 @@ mod absences;
 mod applied;
 mod audit;
 mod canaries;
+mod challenges;
 mod clocks;
 mod contract;
 mod crashes;

@@ -75,18 +75,23 @@ fn headers() -> impl Iterator<Item = (String, RefOr<utoipa::openapi::header::Hea
         .schema_type(Type::String)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
     let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
-    let text = ObjectBuilder::new().schema_type(Type::String);
-    [
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let described = |schema: ObjectBuilder, what: &str| {
+        HeaderBuilder::new().schema(Some(schema)).description(Some(what)).build()
+    };
+    let always = [
         ("X-Request-Id", id, "The request's name in logs and events."),
         ("Retry-After", seconds, "After how many seconds to try again."),
-        ("WWW-Authenticate", text, "How to authenticate (RFC 9110 section 11.6.1)."),
+        ("WWW-Authenticate", text(), "How to authenticate (RFC 9110 section 11.6.1)."),
     ]
-    .into_iter()
     .map(|(name, schema, what)| {
-        let mut header = HeaderBuilder::new().schema(Some(schema)).description(Some(what)).build();
+        let mut header = described(schema, what);
         rules::require(&mut header);
-        (name.into(), RefOr::T(header))
-    })
+        (name, header)
+    });
+    let what = "What is wrong with the credential, if that is what is wrong (RFC 6750 section 3).";
+    let sometimes = [(refusals::CHALLENGE, described(text(), what))];
+    always.into_iter().chain(sometimes).map(|(name, header)| (name.into(), RefOr::T(header)))
 }
 
 /// The document of every route.

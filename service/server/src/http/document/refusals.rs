@@ -25,6 +25,9 @@ pub(super) enum Form {
     Oauth,
 }
 
+/// The name of the header of a challenge that an answer may have or not.
+pub(super) const CHALLENGE: &str = "Challenge";
+
 /// Status, name, when, and the types of the problems.
 type Shared = (u16, &'static str, &'static str, &'static [&'static str]);
 
@@ -204,6 +207,10 @@ impl Form {
         };
         for name in headers.iter().chain(&["X-Request-Id"]) {
             response.headers.insert((*name).into(), header(name));
+        }
+        // OAuth's doors answer every wrong client alike, with 401.
+        if matches!((self, status), (Self::Problem, 400 | 403)) {
+            response.headers.insert("WWW-Authenticate".into(), header(CHALLENGE));
         }
         response
     }

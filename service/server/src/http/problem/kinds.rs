@@ -11,6 +11,13 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "malformed", "The request cannot be understood", detail).at(field)
     }
 
+    /// 400: what was sent as a credential cannot be read as one (RFC 6750 section 3.1).
+    pub fn ambiguous(field: &str, detail: &str) -> Self {
+        let mut problem = Self::malformed(field, detail);
+        problem.challenge = Some("Bearer realm=\"counterfoil\", error=\"invalid_request\"");
+        problem
+    }
+
     /// 422: it is understood, and not allowed.
     pub fn invalid(field: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is not allowed", detail).at(field)
@@ -27,12 +34,20 @@ impl Problem {
         .at("Idempotency-Key")
     }
 
-    /// 401: no credential, or one that does not count. One answer for every kind of no.
+    /// 401: a credential that does not count. One answer for every kind of no.
     pub fn unauthenticated() -> Self {
+        let mut problem = Self::nothing_presented();
+        problem.challenge = Some("Bearer realm=\"counterfoil\", error=\"invalid_token\"");
+        problem
+    }
+
+    /// 401: no credential, or one of a scheme that is none of ours. The same document, but nothing is wrong with a
+    /// token: so the challenge has no error (RFC 6750 section 3.1).
+    pub fn nothing_presented() -> Self {
         let detail = "Send a working token as `Authorization: Bearer …`.";
         let mut problem =
             Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "A valid credential is needed", detail);
-        problem.challenge = Some("Bearer realm=\"counterfoil\", error=\"invalid_token\"");
+        problem.challenge = Some("Bearer realm=\"counterfoil\"");
         problem
     }
 
