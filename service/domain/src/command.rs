@@ -5,6 +5,7 @@ use crate::actor::Actor;
 use crate::event::Event;
 use crate::gateway_commands::{ChangeGateway, IssueGatewayToken, RegisterGateway};
 use crate::ids::{GatewayId, OrganizationId, SessionId, TokenId, UserId};
+use crate::if_match::IfMatch;
 use crate::members::AddMember;
 use crate::people::{Bootstrap, OpenSession, SetPassword};
 use crate::plaintext::Digest;
@@ -42,6 +43,8 @@ pub enum Action {
     Disable {
         /// Which.
         id: TokenId,
+        /// What the caller saw.
+        if_match: IfMatch,
         /// Why.
         reason: Option<Reason>,
     },
@@ -49,11 +52,15 @@ pub enum Action {
     Enable {
         /// Which.
         id: TokenId,
+        /// What the caller saw.
+        if_match: IfMatch,
     },
     /// End a token for good.
     Revoke {
         /// Which.
         id: TokenId,
+        /// What the caller saw.
+        if_match: IfMatch,
         /// Why.
         reason: Option<Reason>,
     },
@@ -91,6 +98,8 @@ pub enum Action {
     RemoveGateway {
         /// Which.
         id: GatewayId,
+        /// What the caller saw.
+        if_match: IfMatch,
         /// Why.
         reason: Option<Reason>,
     },
@@ -102,6 +111,8 @@ pub enum Action {
         gateway: GatewayId,
         /// Which.
         id: TokenId,
+        /// What the caller saw.
+        if_match: IfMatch,
         /// Why.
         reason: Option<Reason>,
     },

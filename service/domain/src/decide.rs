@@ -69,19 +69,21 @@ pub fn decide(context: &Context<'_>) -> Decided {
         Action::IssuePersonal(issue) => issue::issue_personal(context, issue),
         Action::ChangeToken(change) => change::change(context, change),
         Action::Rotate(rotate) => rotate::rotate(context, rotate),
-        Action::Disable { id, reason } => change::disable(context, *id, reason.as_ref()),
-        Action::Enable { id } => change::enable(context, *id),
-        Action::Revoke { id, reason } => end::revoke(context, *id, reason.as_ref()),
+        Action::Disable { id, if_match, reason } => change::disable(context, *id, if_match, reason.as_ref()),
+        Action::Enable { id, if_match } => change::enable(context, *id, if_match),
+        Action::Revoke { id, if_match, reason } => end::revoke(context, *id, if_match, reason.as_ref()),
         Action::RevokeAll { reason, sessions } => end::revoke_all(context, reason.as_ref(), *sessions),
         Action::RevokeHeld { id, digest } => end::revoke_held(context, *id, digest),
         Action::EndPrevious { id, generation } => end::end_previous(context, *id, *generation),
         Action::Sweep { .. } => Ok(Decision::AlreadySo(Answer::Done)),
         Action::RegisterGateway(register) => gateway_commands::register(context, register),
         Action::ChangeGateway(change) => gateway_commands::change(context, change),
-        Action::RemoveGateway { id, reason } => gateway_commands::remove(context, *id, reason.as_ref()),
+        Action::RemoveGateway { id, if_match, reason } => {
+            gateway_commands::remove(context, *id, if_match, reason.as_ref())
+        }
         Action::IssueGatewayToken(issue) => gateway_commands::issue_token(context, issue),
-        Action::RevokeGatewayToken { gateway, id, reason } => {
-            gateway_commands::revoke_token(context, *gateway, *id, reason.as_ref())
+        Action::RevokeGatewayToken { gateway, id, if_match, reason } => {
+            gateway_commands::revoke_token(context, (*gateway, *id), if_match, reason.as_ref())
         }
         Action::Bootstrap(bootstrap) => people::bootstrap(context, bootstrap),
         Action::AddMember(add) => members::add_member(context, add),

@@ -6,6 +6,7 @@ use crate::decide::Context;
 use crate::event::Event;
 use crate::gateway::{Gateway, GatewayChanged, GatewayRegistered, GatewayRemoved, STANDING_TOKENS};
 use crate::ids::{EnvironmentId, GatewayId, OrganizationId, Seq, TokenId};
+use crate::if_match::{IfMatch, requires_seen};
 use crate::plaintext::Digest;
 use crate::policy::Permission;
 use crate::refusal::Refusal;
@@ -52,8 +53,8 @@ pub struct RegisterGateway {
 pub struct ChangeGateway {
     /// Which.
     pub id: GatewayId,
-    /// The version that the caller saw ([`Gateway::seq`]), if it says so.
-    pub if_match: Option<Seq>,
+    /// What the caller saw.
+    pub if_match: IfMatch,
     /// The new name.
     pub name: Option<Value>,
     /// The new kinds.
@@ -142,9 +143,7 @@ pub(crate) fn register(context: &Context<'_>, register: &RegisterGateway) -> Dec
 pub(crate) fn change(context: &Context<'_>, change: &ChangeGateway) -> Decided {
     manager(context)?;
     let gateway = present(context, change.id)?;
-    if change.if_match.is_some_and(|seen| seen != gateway.seq) {
-        return Err(Refusal::ChangedMeanwhile);
-    }
+    requires_seen(&change.if_match, gateway.seq)?;
     change.environment.flatten().map_or(Ok(()), |id| known_environment(context, id))?;
     let environment = change.environment.filter(|environment| *environment != gateway.environment);
     let kinds = change.kinds.clone().filter(|kinds| *kinds != gateway.kinds);
@@ -162,7 +161,12 @@ pub(crate) fn change(context: &Context<'_>, change: &ChangeGateway) -> Decided {
 }
 
 /// Decides to remove a gateway. Its tokens end with it. Removing it again is fine.
-pub(crate) fn remove(context: &Context<'_>, id: GatewayId, reason: Option<&Reason>) -> Decided {
+pub(crate) fn remove(
+    context: &Context<'_>,
+    id: GatewayId,
+    if_match: &IfMatch,
+    reason: Option<&Reason>,
+) -> Decided {
     manager(context)?;
     let organization = context.command.organization;
     let gateway = context
@@ -174,6 +178,7 @@ pub(crate) fn remove(context: &Context<'_>, id: GatewayId, reason: Option<&Reaso
     if gateway.removed.is_some() {
         return Ok(Decision::AlreadySo(Answer::Done));
     }
+    requires_seen(if_match, gateway.seq)?;
     let event = Event::GatewayRemoved(GatewayRemoved { id, reason: reason.cloned() });
     let effects = Effects::event(Some(organization), event);
     Ok(Decision::Happened(effects, Answer::Done))
@@ -198,8 +203,8 @@ pub(crate) fn issue_token(context: &Context<'_>, issue: &IssueGatewayToken) -> D
 /// Decides to revoke one token of a gateway.
 pub(crate) fn revoke_token(
     context: &Context<'_>,
-    gateway: GatewayId,
-    id: TokenId,
+    (gateway, id): (GatewayId, TokenId),
+    if_match: &IfMatch,
     reason: Option<&Reason>,
 ) -> Decided {
     manager(context)?;
@@ -215,6 +220,7 @@ pub(crate) fn revoke_token(
     if !token.stands() {
         return Ok(Decision::AlreadySo(Answer::Done));
     }
+    requires_seen(if_match, token.seq)?;
     let event = Event::TokenRevoked(TokenRevoked { id, reason: reason.cloned() });
     let effects = Effects::event(Some(organization), event);
     Ok(Decision::Happened(effects, Answer::Done))

@@ -24,6 +24,7 @@ pub mod command;
 pub mod decide;
 pub mod fold;
 pub mod gateway_commands;
+pub mod if_match;
 pub mod introspection;
 pub mod members;
 pub mod names;

@@ -57,7 +57,7 @@ impl Names {
             }
             Action::Rotate(rotate) => drop(self.tokens.insert(rotate.id)),
             Action::Disable { id, .. }
-            | Action::Enable { id }
+            | Action::Enable { id, .. }
             | Action::Revoke { id, .. }
             | Action::RevokeHeld { id, .. }
             | Action::EndPrevious { id, .. } => drop(self.tokens.insert(*id)),

@@ -5,7 +5,8 @@ use crate::authority::Authority;
 use crate::command::{Answer, Decided, Decision, Effects};
 use crate::decide::Context;
 use crate::event::Event;
-use crate::ids::{Seq, TokenId};
+use crate::ids::TokenId;
+use crate::if_match::{IfMatch, requires_seen};
 use crate::policy::Permission;
 use crate::refusal::Refusal;
 use crate::scope::Scopes;
@@ -18,8 +19,8 @@ use crate::value::{Value, commitment};
 pub struct ChangeToken {
     /// Which token.
     pub id: TokenId,
-    /// The version that the caller saw ([`Token::seq`]), if it says so.
-    pub if_match: Option<Seq>,
+    /// What the caller saw.
+    pub if_match: IfMatch,
     /// The new note.
     pub note: Option<Option<Value>>,
     /// The narrower scopes.
@@ -53,9 +54,7 @@ pub(crate) fn change(context: &Context<'_>, change: &ChangeToken) -> Decided {
     let authority = context.authority()?;
     authority.may_change(Permission::OwnTokens)?;
     let token = own_standing_token(context, &authority, change.id)?;
-    if change.if_match.is_some_and(|seen| seen != token.seq) {
-        return Err(Refusal::ChangedMeanwhile);
-    }
+    requires_seen(&change.if_match, token.seq)?;
     let scoped = narrowed(context, token, change)?;
     let mut effects = Effects::default();
     if let Some(note) = change.note.as_ref().filter(|note| !same_note(context, token, note.as_ref())) {
@@ -104,25 +103,32 @@ fn same_note(context: &Context<'_>, token: &Token, note: Option<&Value>) -> bool
 }
 
 /// Decides to switch a token off.
-pub(crate) fn disable(context: &Context<'_>, id: TokenId, reason: Option<&Reason>) -> Decided {
+pub(crate) fn disable(
+    context: &Context<'_>,
+    id: TokenId,
+    if_match: &IfMatch,
+    reason: Option<&Reason>,
+) -> Decided {
     let authority = context.authority()?;
     authority.may_change(Permission::OwnTokens)?;
     let token = own_standing_token(context, &authority, id)?;
     if token.disabled {
         return Ok(Decision::AlreadySo(Answer::Token(id)));
     }
+    requires_seen(if_match, token.seq)?;
     let event = Event::TokenDisabled(TokenDisabled { id, reason: reason.cloned() });
     Ok(Decision::Happened(Effects::event(None, event), Answer::Token(id)))
 }
 
 /// Decides to switch a token on again.
-pub(crate) fn enable(context: &Context<'_>, id: TokenId) -> Decided {
+pub(crate) fn enable(context: &Context<'_>, id: TokenId, if_match: &IfMatch) -> Decided {
     let authority = context.authority()?;
     authority.may_change(Permission::OwnTokens)?;
     let token = own_standing_token(context, &authority, id)?;
     if !token.disabled {
         return Ok(Decision::AlreadySo(Answer::Token(id)));
     }
+    requires_seen(if_match, token.seq)?;
     let event = Event::TokenEnabled(TokenEnabled { id });
     Ok(Decision::Happened(Effects::event(None, event), Answer::Token(id)))
 }

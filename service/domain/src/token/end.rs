@@ -7,18 +7,27 @@ use crate::command::{Answer, Decided, Decision, Effects, Write};
 use crate::decide::Context;
 use crate::event::Event;
 use crate::ids::TokenId;
+use crate::if_match::{IfMatch, requires_seen};
 use crate::plaintext::Digest;
 use crate::policy::Permission;
 use crate::refusal::Refusal;
 use crate::token::change::own_token;
 
 /// Decides to revoke one token. A token may always end itself, whatever its scopes.
-pub(crate) fn revoke(context: &Context<'_>, id: TokenId, reason: Option<&Reason>) -> Decided {
+pub(crate) fn revoke(
+    context: &Context<'_>,
+    id: TokenId,
+    if_match: &IfMatch,
+    reason: Option<&Reason>,
+) -> Decided {
     let authority = context.authority()?;
     if authority.token != Some(id) {
         authority.may_change(Permission::OwnTokens)?;
     }
     let token = own_token(context, &authority, id)?;
+    if token.stands() {
+        requires_seen(if_match, token.seq)?;
+    }
     Ok(revoked(token, reason))
 }
 

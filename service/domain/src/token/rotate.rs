@@ -5,7 +5,8 @@ use crate::actor::Actor;
 use crate::command::{Answer, Decided, Decision, Effects};
 use crate::decide::Context;
 use crate::event::Event;
-use crate::ids::{Seq, TokenId};
+use crate::ids::TokenId;
+use crate::if_match::{IfMatch, requires_seen};
 use crate::plaintext::Digest;
 use crate::policy::Permission;
 use crate::refusal::Refusal;
@@ -34,8 +35,8 @@ pub struct Rotate {
     pub id: TokenId,
     /// The plaintext that the caller takes for the present one: of two rotations at once, one is refused.
     pub generation: u32,
-    /// The version that the caller saw ([`Token::seq`]), if it says so.
-    pub if_match: Option<Seq>,
+    /// What the caller saw.
+    pub if_match: IfMatch,
     /// SHA-256 of the new plaintext.
     pub digest: Digest,
     /// The new plaintext's beginning.
@@ -54,9 +55,7 @@ pub(crate) fn rotate(context: &Context<'_>, rotate: &Rotate) -> Decided {
     if !token.scopes.within(&authority.scopes) {
         return Err(Refusal::Stronger);
     }
-    if rotate.if_match.is_some_and(|seen| seen != token.seq) {
-        return Err(Refusal::ChangedMeanwhile);
-    }
+    requires_seen(&rotate.if_match, token.seq)?;
     if rotate.generation != token.generation {
         return Err(Refusal::RotatedMeanwhile);
     }

@@ -31,7 +31,7 @@ fn rotate(overlap: Overlap) -> Action {
 fn is_a_stranger(history: &History, actor: Actor) {
     for action in [
         issues(9),
-        Action::Revoke { id: token(1), reason: None },
+        Action::Revoke { id: token(1), if_match: None, reason: None },
         Action::RevokeAll { reason: None, sessions: true },
     ] {
         history.clone().when(actor.clone(), action).refused(Refusal::Unauthenticated);
@@ -41,12 +41,18 @@ fn is_a_stranger(history: &History, actor: Actor) {
 #[test]
 fn an_ended_credential_does_nothing_any_more() {
     let issued = || given([Action::IssuePersonal(IssuePersonal { expires_at: Some(at(60)), ..issue(1) })]);
-    is_a_stranger(&issued().and(session(1), Action::Revoke { id: token(1), reason: None }), holder(1, 1));
+    is_a_stranger(
+        &issued().and(session(1), Action::Revoke { id: token(1), if_match: None, reason: None }),
+        holder(1, 1),
+    );
     is_a_stranger(
         &issued().and(session(1), Action::RevokeAll { reason: None, sessions: false }),
         holder(1, 1),
     );
-    is_a_stranger(&issued().and(session(1), Action::Disable { id: token(1), reason: None }), holder(1, 1));
+    is_a_stranger(
+        &issued().and(session(1), Action::Disable { id: token(1), if_match: None, reason: None }),
+        holder(1, 1),
+    );
     is_a_stranger(&issued().at(60), holder(1, 1));
     is_a_stranger(&issued().and(session(1), rotate(Overlap::Seconds(0))), holder(1, 1));
     is_a_stranger(&issued().and(session(1), rotate(Overlap::Seconds(30))).at(30), holder(1, 1));

@@ -90,16 +90,35 @@ fn a_change_is_whole_or_does_not_happen() {
 
 #[test]
 fn a_change_of_what_was_changed_meanwhile_is_refused() {
-    let seen = |seq| ChangeToken { if_match: Some(seq), scopes: Some(scopes(&["read"])), ..nothing_yet() };
+    let seen =
+        |seq| ChangeToken { if_match: Some(vec![seq]), scopes: Some(scopes(&["read"])), ..nothing_yet() };
     standing().when(session(1), change(seen(8))).refused(Refusal::ChangedMeanwhile);
     let history = standing().when(session(1), change(seen(9))).happens();
     history.when(session(1), change(seen(9))).refused(Refusal::ChangedMeanwhile);
 }
 
 #[test]
+fn switching_and_ending_are_of_what_was_seen_and_again_is_fine() {
+    let seen = |seqs: &[u64]| Some(seqs.to_vec());
+    let off = |seqs: &[u64]| Action::Disable { id: token(1), if_match: seen(seqs), reason: None };
+    let on = |seqs: &[u64]| Action::Enable { id: token(1), if_match: seen(seqs) };
+    let end = |seqs: &[u64]| Action::Revoke { id: token(1), if_match: seen(seqs), reason: None };
+    let mut history = standing();
+    for (seq, action) in [(9, &off as &dyn Fn(&[u64]) -> Action), (10, &on), (11, &end)] {
+        for stale in [&[][..], &[seq - 1], &[seq + 1, 0]] {
+            history.clone().when(session(1), action(stale)).refused(Refusal::ChangedMeanwhile);
+        }
+        history = history.when(session(1), action(&[1, seq])).happens();
+        // Whoever was not answered asks again, with what was seen then.
+        history.clone().when(session(1), action(&[1, seq])).already_so(Answer::Token(token(1)));
+    }
+}
+
+#[test]
 fn a_token_is_switched_off_and_on() {
     let off = || Action::Disable {
         id: token(1),
+        if_match: None,
         reason: Some(Reason::try_from("lost_laptop".to_owned()).unwrap()),
     };
     let disabled =
@@ -108,13 +127,17 @@ fn a_token_is_switched_off_and_on() {
     assert_eq!(history.works(&crate::history::digest(1)), None);
     let history = history.when(session(1), off()).already_so(Answer::Token(token(1)));
     // It cannot switch itself on.
-    let history =
-        history.when(holder(1, 1), Action::Enable { id: token(1) }).refused(Refusal::Unauthenticated);
+    let history = history
+        .when(holder(1, 1), Action::Enable { id: token(1), if_match: None })
+        .refused(Refusal::Unauthenticated);
     let enabled = TokenEnabled { id: token(1) };
-    let history =
-        history.when(session(1), Action::Enable { id: token(1) }).then([Event::TokenEnabled(enabled)]);
+    let history = history
+        .when(session(1), Action::Enable { id: token(1), if_match: None })
+        .then([Event::TokenEnabled(enabled)]);
     assert_eq!(history.works(&crate::history::digest(1)), Some(token(1)));
-    history.when(session(1), Action::Enable { id: token(1) }).already_so(Answer::Token(token(1)));
+    history
+        .when(session(1), Action::Enable { id: token(1), if_match: None })
+        .already_so(Answer::Token(token(1)));
 }
 
 #[test]
@@ -122,12 +145,13 @@ fn an_ended_token_stays_as_it_is() {
     let changes = || {
         [
             change(nothing_yet()),
-            Action::Disable { id: token(1), reason: None },
-            Action::Enable { id: token(1) },
+            Action::Disable { id: token(1), if_match: None, reason: None },
+            Action::Enable { id: token(1), if_match: None },
         ]
     };
     for action in changes() {
-        let revoked = standing().and(session(1), Action::Revoke { id: token(1), reason: None });
+        let revoked =
+            standing().and(session(1), Action::Revoke { id: token(1), if_match: None, reason: None });
         revoked.when(session(1), action).refused(Refusal::Ended);
     }
     for action in changes() {
@@ -139,9 +163,9 @@ fn an_ended_token_stays_as_it_is() {
 fn somebody_elses_token_is_not_there() {
     for action in [
         change(ChangeToken { scopes: Some(scopes(&["read"])), ..nothing_yet() }),
-        Action::Disable { id: token(1), reason: None },
-        Action::Enable { id: token(1) },
-        Action::Revoke { id: token(1), reason: None },
+        Action::Disable { id: token(1), if_match: None, reason: None },
+        Action::Enable { id: token(1), if_match: None },
+        Action::Revoke { id: token(1), if_match: None, reason: None },
     ] {
         standing().member(2, Role::Admin).when(session(2), action).refused(Refusal::NotFound);
     }

@@ -34,7 +34,7 @@ fn what_expired_by_one_clock_is_denied_and_not_ended() {
         history.run(Actor::System, anything());
         assert!(history.token(1).stands());
         history.clone().when(holder(1, 1), Action::IssuePersonal(issue(2))).refused(Refusal::Unauthenticated);
-        history.when(session(1), Action::Enable { id: token(1) }).refused(Refusal::Ended);
+        history.when(session(1), Action::Enable { id: token(1), if_match: None }).refused(Refusal::Ended);
     }
     let mut history = after(60, 60, true);
     history.run(Actor::System, anything());
@@ -69,7 +69,7 @@ fn an_earlier_plaintext_ends_its_token_until_both_clocks_say_that_it_is_over() {
 fn nothing_ends_for_good_by_clocks_that_are_not_trusted() {
     let mut history = after(3600, 3600, false);
     history.run(Actor::System, anything());
-    history.run(session(1), Action::Disable { id: token(0), reason: None });
+    history.run(session(1), Action::Disable { id: token(0), if_match: None, reason: None });
     assert!(history.token(1).stands());
     // They are right again, and so is everything.
     (history.clock.database, history.clock.node, history.clock.trusted) = (at(10), at(10), true);
@@ -82,12 +82,12 @@ fn only_what_narrows_is_decided_by_clocks_that_are_not_trusted() {
     let change = || ChangeToken { id: token(1), if_match: None, note: None, scopes: None, expires_at: None };
     let narrows = [
         Action::ChangeToken(ChangeToken { scopes: Some(scopes(&["read"])), ..change() }),
-        Action::Disable { id: token(1), reason: None },
-        Action::Revoke { id: token(1), reason: None },
+        Action::Disable { id: token(1), if_match: None, reason: None },
+        Action::Revoke { id: token(1), if_match: None, reason: None },
         Action::RevokeAll { reason: None, sessions: true },
         Action::RevokeHeld { id: token(1), digest: digest(1) },
-        Action::RemoveGateway { id: gateway(1), reason: None },
-        Action::RevokeGatewayToken { gateway: gateway(1), id: token(0xFFFF), reason: None },
+        Action::RemoveGateway { id: gateway(1), if_match: None, reason: None },
+        Action::RevokeGatewayToken { gateway: gateway(1), id: token(0xFFFF), if_match: None, reason: None },
         Action::EndSession { id: session_id(1) },
     ];
     for action in narrows {
@@ -116,7 +116,7 @@ fn only_what_narrows_is_decided_by_clocks_that_are_not_trusted() {
     let refused = [
         (session(1), Action::IssuePersonal(issue(2))),
         (session(1), Action::Rotate(rotate)),
-        (session(1), Action::Enable { id: token(1) }),
+        (session(1), Action::Enable { id: token(1), if_match: None }),
         (session(1), Action::ChangeToken(ChangeToken { note: Some(Some(value(9, "n"))), ..change() })),
         (Actor::System, Action::OpenSession(open)),
         (operator(), Action::SetPassword(set)),
@@ -136,7 +136,7 @@ fn the_log_does_not_begin_by_clocks_that_are_not_trusted() {
 
 #[test]
 fn a_stranger_learns_nothing_about_the_clocks() {
-    let mut history = begun().and(session(1), Action::Revoke { id: token(0), reason: None });
+    let mut history = begun().and(session(1), Action::Revoke { id: token(0), if_match: None, reason: None });
     history.clock.trusted = false;
     history.when(holder(0, 1), Action::IssuePersonal(issue(2))).refused(Refusal::Unauthenticated);
 }
@@ -148,7 +148,7 @@ fn what_is_older_than_the_watch_of_the_clocks_is_denied_and_not_ended() {
     history.limits.tokens_per_user = history.state.users[&user(1)].standing.len();
     history.run(Actor::System, anything());
     assert!(history.token(1).stands());
-    history.clone().when(session(1), Action::Enable { id: token(1) }).refused(Refusal::Ended);
+    history.clone().when(session(1), Action::Enable { id: token(1), if_match: None }).refused(Refusal::Ended);
     // Whether there is a place for another is not known yet.
     history.clone().when(session(1), Action::IssuePersonal(issue(2))).refused(Refusal::ClockUntrusted);
     history.clock.ends_after = 0;

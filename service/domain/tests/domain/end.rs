@@ -14,7 +14,7 @@ use counterfoil_domain::token::rotate::{Overlap, Rotate};
 use counterfoil_domain::token::{HowEnded, Reason, State, TokenRevoked, TokensRevokedAll};
 
 fn revoke(number: u128) -> Action {
-    Action::Revoke { id: token(number), reason: None }
+    Action::Revoke { id: token(number), if_match: None, reason: None }
 }
 
 fn held(number: u128, plaintext: u128) -> Action {
@@ -49,13 +49,16 @@ fn a_revoked_token_is_final_and_the_same_again_is_fine() {
     let reason = || Some(Reason::try_from("key_leaked".to_owned()).unwrap());
     let event = TokenRevoked { id: token(1), reason: reason() };
     let history = rotated()
-        .when(session(1), Action::Revoke { id: token(1), reason: reason() })
+        .when(session(1), Action::Revoke { id: token(1), if_match: None, reason: reason() })
         .then([Event::TokenRevoked(event)]);
     assert_eq!((history.works(&digest(1)), history.works(&digest(2))), (None, None));
     assert!(history.token(1).ended.is_some_and(|ended| ended.how == HowEnded::Revoked && ended.seq == 11));
     assert!(history.token(1).previous.is_none());
     let history = history.when(session(1), revoke(1)).already_so(Answer::Token(token(1)));
-    for action in [Action::Enable { id: token(1) }, Action::Disable { id: token(1), reason: None }] {
+    for action in [
+        Action::Enable { id: token(1), if_match: None },
+        Action::Disable { id: token(1), if_match: None, reason: None },
+    ] {
         history.clone().when(session(1), action).refused(Refusal::Ended);
     }
 }
@@ -164,7 +167,7 @@ fn whoever_holds_the_plaintext_can_end_the_token() {
     rotated().at(60).when(anybody(), held(1, 1)).already_so(Answer::Done);
     rotated().when(anybody(), held(77, 2)).already_so(Answer::Done);
     rotated().and(anybody(), held(1, 2)).when(anybody(), held(1, 2)).already_so(Answer::Done);
-    let disabled = rotated().and(session(1), Action::Disable { id: token(1), reason: None });
+    let disabled = rotated().and(session(1), Action::Disable { id: token(1), if_match: None, reason: None });
     disabled.when(anybody(), held(1, 2)).answers(Answer::Done);
 }
 

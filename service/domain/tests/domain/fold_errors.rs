@@ -163,7 +163,7 @@ fn nothing_comes_into_being_twice() {
 
 #[test]
 fn an_ended_token_stays_as_it_was() {
-    let history = begun().and(session(1), Action::Revoke { id: token(0), reason: None });
+    let history = begun().and(session(1), Action::Revoke { id: token(0), if_match: None, reason: None });
     about(0).into_iter().for_each(|event| impossible(&history, None, event));
 }
 
@@ -210,7 +210,8 @@ fn an_owner_has_its_own_kind_of_token_and_a_user_at_most_fifty() {
 #[test]
 fn a_removed_gateway_is_not_changed_any_more() {
     let here = Some(organization());
-    let history = begun().and(session(1), Action::RemoveGateway { id: gateway(1), reason: None });
+    let history =
+        begun().and(session(1), Action::RemoveGateway { id: gateway(1), if_match: None, reason: None });
     impossible(&history, here, Event::GatewayChanged(unchanged(1)));
     impossible(&history, here, Event::GatewayRemoved(GatewayRemoved { id: gateway(1), reason: None }));
     impossible(&history, here, Event::TokenIssued(issued(1, Owner::Gateway(gateway(1)), Kind::Gateway)));

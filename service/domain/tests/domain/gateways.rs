@@ -41,11 +41,11 @@ fn reason() -> Option<Reason> {
 }
 
 fn remove() -> Action {
-    Action::RemoveGateway { id: gateway(2), reason: reason() }
+    Action::RemoveGateway { id: gateway(2), if_match: None, reason: reason() }
 }
 
 fn end(number: u128) -> Action {
-    Action::RevokeGatewayToken { gateway: gateway(2), id: token(number), reason: reason() }
+    Action::RevokeGatewayToken { gateway: gateway(2), id: token(number), if_match: None, reason: reason() }
 }
 
 #[test]
@@ -93,9 +93,9 @@ fn a_change_names_only_what_changes() {
     let answer = Answer::Gateway(gateway(2), None);
     let history = history.when(session(1), Action::ChangeGateway(kinds)).already_so(answer);
     let history = history.when(session(1), Action::ChangeGateway(change())).already_so(answer);
-    let stale = ChangeGateway { if_match: Some(9), name: Some(value(31, "x")), ..change() };
+    let stale = ChangeGateway { if_match: Some(vec![9]), name: Some(value(31, "x")), ..change() };
     let history = history.when(session(1), Action::ChangeGateway(stale)).refused(Refusal::ChangedMeanwhile);
-    let named = ChangeGateway { if_match: Some(11), name: Some(value(31, "x")), ..change() };
+    let named = ChangeGateway { if_match: Some(vec![11]), name: Some(value(31, "x")), ..change() };
     let history = history.when(session(1), Action::ChangeGateway(named)).happens();
     assert_eq!(history.state.gateways[&gateway(2)].kinds, [Kind::Caller].into());
     assert_eq!(history.state.gateways[&gateway(2)].name, value(31, "x").reference());
@@ -116,6 +116,27 @@ fn a_removed_gateway_takes_its_tokens_along_and_does_not_come_back() {
 }
 
 #[test]
+fn a_gateway_and_its_tokens_end_as_they_were_seen() {
+    let seen = |seqs: &[u64]| Some(seqs.to_vec());
+    let end = |seqs: &[u64]| Action::RevokeGatewayToken {
+        gateway: gateway(2),
+        id: token(0x100),
+        if_match: seen(seqs),
+        reason: None,
+    };
+    let remove = |seqs: &[u64]| Action::RemoveGateway { id: gateway(2), if_match: seen(seqs), reason: None };
+    let mut history = registered();
+    for (action, seq) in [
+        (&end as &dyn Fn(&[u64]) -> Action, history.state.tokens[&token(0x100)].seq),
+        (&remove, history.clone().and(session(1), end(&[10])).state.gateways[&gateway(2)].seq),
+    ] {
+        history.clone().when(session(1), action(&[seq + 1])).refused(Refusal::ChangedMeanwhile);
+        history = history.when(session(1), action(&[seq])).happens();
+        history.clone().when(session(1), action(&[seq])).already_so(Answer::Done);
+    }
+}
+
+#[test]
 fn an_expired_gateway_token_frees_its_place() {
     let until = NewGatewayToken { expires_at: Some(at(60)), ..gateway_token(0x101) };
     let history = registered()
@@ -129,7 +150,7 @@ fn an_expired_gateway_token_frees_its_place() {
 fn a_gateways_token_is_ended_through_its_own_gateway_and_through_no_other_door() {
     registered().when(session(1), end(0xFFFF)).refused(Refusal::NotFound);
     registered()
-        .when(session(1), Action::Revoke { id: token(0x100), reason: None })
+        .when(session(1), Action::Revoke { id: token(0x100), if_match: None, reason: None })
         .refused(Refusal::NotFound);
     registered().when(session(1), end(0)).refused(Refusal::NotFound);
 }

@@ -74,11 +74,11 @@ fn everything() -> History {
         .and(session(1), rotate(2, 1, Overlap::UntilUsed))
         .and(session(1), rotate(2, 2, Overlap::UntilUsed))
         .and(counterfoil_domain::actor::Actor::System, Action::EndPrevious { id: token(2), generation: 3 })
-        .and(session(1), Action::Disable { id: token(2), reason: reason() })
-        .and(session(1), Action::Enable { id: token(2) })
+        .and(session(1), Action::Disable { id: token(2), if_match: None, reason: reason() })
+        .and(session(1), Action::Enable { id: token(2), if_match: None })
         .and(session(1), Action::IssuePersonal(expiring))
         .at(60)
-        .and(session(1), Action::Revoke { id: token(1), reason: reason() })
+        .and(session(1), Action::Revoke { id: token(1), if_match: None, reason: reason() })
         .and(session(1), Action::ChangeGateway(changed))
         .and(session(1), Action::ChangeGateway(everywhere))
         .and(
@@ -90,10 +90,15 @@ fn everything() -> History {
         )
         .and(
             session(1),
-            Action::RevokeGatewayToken { gateway: gateway(1), id: token(0x100), reason: reason() },
+            Action::RevokeGatewayToken {
+                gateway: gateway(1),
+                id: token(0x100),
+                if_match: None,
+                reason: reason(),
+            },
         )
         .and(session(1), Action::RevokeAll { reason: reason(), sessions: false })
-        .and(session(1), Action::RemoveGateway { id: gateway(1), reason: reason() })
+        .and(session(1), Action::RemoveGateway { id: gateway(1), if_match: None, reason: reason() })
         .and(
             operator(),
             Action::SetPassword(SetPassword { user: user(1), hash: SecretText("new".into()), checked: None }),

@@ -94,14 +94,15 @@ fn a_place_is_free_again_once_its_token_ends() {
     assert_eq!(history.token(50).slot, Some(1));
     assert_eq!(history.token(1).state(at(60)), State::Expired);
 
-    let revoked = full().and(session(1), Action::Revoke { id: token(7), reason: None });
+    let revoked = full().and(session(1), Action::Revoke { id: token(7), if_match: None, reason: None });
     let history = revoked.when(session(1), Action::IssuePersonal(issue(50))).happens();
     assert_eq!(history.token(50).slot, Some(7));
 }
 
 #[test]
 fn disabling_frees_no_place() {
-    let history = given(issues(1..=49)).and(session(1), Action::Disable { id: token(3), reason: None });
+    let history =
+        given(issues(1..=49)).and(session(1), Action::Disable { id: token(3), if_match: None, reason: None });
     history.when(session(1), Action::IssuePersonal(issue(50))).refused(Refusal::LimitReached { limit: 50 });
 }
 

@@ -176,7 +176,7 @@ fn a_rotation_keeps_the_token_and_may_move_its_expiry() {
 fn of_two_rotations_at_once_one_is_refused() {
     let history = issued().and(session(1), rotate(1, Overlap::UntilUsed));
     let history = history.when(session(1), rotate(1, Overlap::UntilUsed)).refused(Refusal::RotatedMeanwhile);
-    let seen = Rotate { if_match: Some(9), ..to(2, Overlap::UntilUsed) };
+    let seen = Rotate { if_match: Some(vec![9]), ..to(2, Overlap::UntilUsed) };
     history.when(session(1), Action::Rotate(seen)).refused(Refusal::ChangedMeanwhile);
 }
 
@@ -184,14 +184,14 @@ fn of_two_rotations_at_once_one_is_refused() {
 fn a_disabled_token_stays_disabled_and_disabling_ends_the_earlier_plaintext_for_good() {
     let disabled = issued()
         .and(session(1), rotate(1, Overlap::UntilUsed))
-        .and(session(1), Action::Disable { id: token(1), reason: None });
-    let enabled = disabled.clone().and(session(1), Action::Enable { id: token(1) });
+        .and(session(1), Action::Disable { id: token(1), if_match: None, reason: None });
+    let enabled = disabled.clone().and(session(1), Action::Enable { id: token(1), if_match: None });
     assert_eq!(working(&enabled), [20]);
     let rotated = disabled.when(session(1), rotate(2, Overlap::UntilUsed)).happens();
     assert!(rotated.token(1).disabled && working(&rotated).is_empty());
-    let enabled = rotated.and(session(1), Action::Enable { id: token(1) });
+    let enabled = rotated.and(session(1), Action::Enable { id: token(1), if_match: None });
     assert_eq!(working(&enabled), [30]);
-    let disabled = issued().and(session(1), Action::Disable { id: token(1), reason: None });
+    let disabled = issued().and(session(1), Action::Disable { id: token(1), if_match: None, reason: None });
     disabled
         .when(session(1), rotate(1, Overlap::Seconds(LONGEST_OVERLAP + 1)))
         .refused(Refusal::OverlapTooLong(LONGEST_OVERLAP));

@@ -96,12 +96,16 @@ async fn send(service: &Service, method: Method, path: &str, if_match: &[&str], 
     request.bearer_auth(&service.made.owner.token).json(&body).send().await.unwrap()
 }
 
+fn tag_of(response: &Response) -> String {
+    response.headers()["etag"].to_str().unwrap().to_string()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_of_another_version_is_refused() {
     let service = Service::start().await;
     let token = service.issue(json!({})).await;
     let path = path(&token);
-    let tag = |response: &Response| response.headers()["etag"].to_str().unwrap().to_string();
+    let tag = tag_of;
     let first = tag(&send(&service, Method::GET, &path, &[], json!({})).await);
     let patched = send(&service, Method::PATCH, &path, &[&first], json!({ "note": "a" })).await;
     let second = tag(&patched);
@@ -111,18 +115,30 @@ async fn an_edit_of_another_version_is_refused() {
     let rotate = format!("{path}/rotate");
     let unquoted = second.trim_matches('"').to_string();
     let weak = format!("W/{second}");
-    for stale in
-        [vec![first.as_str()], vec![&unquoted], vec![&weak], vec![""], vec!["\"x\""], vec![&second, &first]]
-    {
-        for (method, path, body) in
-            [(Method::PATCH, &path, json!({ "note": "b" })), (Method::POST, &rotate, json!({}))]
-        {
+    let list = format!("\"x\", {first}");
+    let (disable, enable) = (format!("{path}/disable"), format!("{path}/enable"));
+    for stale in [
+        vec![first.as_str()],
+        vec![&unquoted],
+        vec![&weak],
+        vec![""],
+        vec!["\"x\""],
+        vec![&list],
+        vec![&second, "*"],
+    ] {
+        for (method, path, body) in [
+            (Method::PATCH, &path, json!({ "note": "b" })),
+            (Method::POST, &rotate, json!({})),
+            (Method::POST, &disable, json!({})),
+            (Method::DELETE, &path, json!({})),
+        ] {
             let refused = send(&service, method, path, &stale, body).await;
             assert_eq!(refused.status(), StatusCode::PRECONDITION_FAILED, "{stale:?}");
             assert_eq!(refused.json::<Value>().await.unwrap()["type"], "/problems/changed-meanwhile");
         }
     }
-    let rotated = send(&service, Method::POST, &rotate, &[&second], json!({})).await;
+    let rotated =
+        send(&service, Method::POST, &rotate, &[&first, &format!("{weak}, {second}")], json!({})).await;
     assert_eq!(rotated.status(), StatusCode::OK);
     let third = tag(&rotated);
     assert_ne!(third, second);
@@ -138,6 +154,20 @@ async fn an_edit_of_another_version_is_refused() {
     let mut statuses = [a.status().as_u16(), b.status().as_u16()];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 412]);
+
+    // Switched and ended as it was seen; to what is so already it does not matter what was.
+    let seen = tag_of(&send(&service, Method::GET, &path, &[], json!({})).await);
+    for (what, before) in [(&disable, &seen), (&disable, &first)] {
+        assert_eq!(send(&service, Method::POST, what, &[before], json!({})).await.status(), StatusCode::OK);
+    }
+    let stale = send(&service, Method::POST, &enable, &[&seen], json!({})).await;
+    assert_eq!(stale.status(), StatusCode::PRECONDITION_FAILED);
+    let off = tag_of(&send(&service, Method::GET, &path, &[], json!({})).await);
+    let on = tag_of(&send(&service, Method::POST, &enable, &[&off], json!({})).await);
+    for tag in [&on, &on, &first] {
+        let ended = send(&service, Method::DELETE, &path, &[tag], json!({})).await;
+        assert_eq!(ended.status(), StatusCode::NO_CONTENT);
+    }
     service.stop().await;
 }
 

@@ -37,8 +37,9 @@ async fn issues_and_ends(service: &Service, owner: &Actor, writes: usize) -> Dur
         let tokens: Vec<_> = (0..AT_ONCE).map(|_| issue()).collect();
         let issued = tokens.iter().map(|token| write(service, owner, Action::IssuePersonal(token.clone())));
         assert!(join_all(issued).await.iter().all(Result::is_ok));
-        let ended =
-            tokens.iter().map(|token| write(service, owner, Action::Revoke { id: token.id, reason: None }));
+        let ended = tokens.iter().map(|token| {
+            write(service, owner, Action::Revoke { id: token.id, if_match: None, reason: None })
+        });
         assert!(join_all(ended).await.iter().all(Result::is_ok));
         took.push(began.elapsed());
     }
@@ -59,7 +60,7 @@ async fn lag(service: &Service, owner: &Actor) -> Duration {
     let token = service.issue(json!({})).await;
     let (id, plaintext) =
         (token["id"].as_str().unwrap().parse().unwrap(), token["plaintext"].as_str().unwrap());
-    let revoke = command(service, owner, Action::Revoke { id, reason: None });
+    let revoke = command(service, owner, Action::Revoke { id, if_match: None, reason: None });
     commit(service, &[revoke]).await.remove(0).unwrap();
     let since = Instant::now();
     while service.introspect(plaintext).await["active"] == true {

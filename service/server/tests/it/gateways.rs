@@ -69,6 +69,13 @@ async fn a_gateway_lives_and_is_removed() {
     let free_text = Some(json!({ "reason": "free text" }));
     let (status, problem) = service.call(Method::DELETE, &path, &owner, free_text).await;
     assert_eq!((status, text(&problem, "field")), (StatusCode::UNPROCESSABLE_ENTITY, "reason"));
+    for (door, tag) in
+        [(path.clone(), tag.as_str()), (format!("{path}/tokens/{}", text(&second, "id")), "\"1\"")]
+    {
+        let stale = Client::new().delete(format!("{}{door}", service.base())).bearer_auth(&owner);
+        let stale = stale.header("if-match", tag).send().await.unwrap();
+        assert_eq!(stale.status(), StatusCode::PRECONDITION_FAILED, "{door}");
+    }
     let removed = service.call(Method::DELETE, &path, &owner, Some(json!({ "reason": "retired" }))).await;
     assert_eq!(
         (removed.0, reason(&service, "gateway.removed").await),

@@ -125,7 +125,10 @@ async fn a_first_token_is_active_until_it_is_revoked() {
     assert!(matches!(found, Introspected::Active(used) if used.token == id));
     assert!(answer.contains("owner@example.com") && app.is_fresh(), "{answer}");
     let actor = Actor::Token { token_id: id, generation: 1, user_id: owner };
-    app.writer.write(command(actor, Action::Revoke { id, reason: None }), None).await.unwrap();
+    app.writer
+        .write(command(actor, Action::Revoke { id, if_match: None, reason: None }), None)
+        .await
+        .unwrap();
     assert_eq!(introspect().0, Introspected::NotHeld);
     drop(app);
     task.await.unwrap();

@@ -117,11 +117,11 @@ async fn nothing_happens_that_a_token_asked_for_before_it_was_revoked_in_the_que
     let asked = [
         Action::IssuePersonal(issue()),
         Action::Rotate(rotate),
-        Action::Enable { id: other.id },
+        Action::Enable { id: other.id, if_match: None },
         Action::ChangeToken(rename),
         Action::IssuePersonal(issue()),
     ];
-    let revoke = Action::Revoke { id: stolen.id, reason: None };
+    let revoke = Action::Revoke { id: stolen.id, if_match: None, reason: None };
     let before = service.events("token.issued").await;
     let mut held = hold_the_order(&service).await;
     let commands = asked.into_iter().map(|action| (thief.clone(), action)).chain([(owner.clone(), revoke)]);
@@ -243,7 +243,7 @@ async fn what_another_process_revoked_is_inactive_once_anybody_is_told_so() {
     for _ in 0..20 {
         let token = service.issue(json!({})).await;
         let (id, plaintext) = (token["id"].as_str().unwrap(), token["plaintext"].as_str().unwrap());
-        let revoke = Action::Revoke { id: id.parse().unwrap(), reason: None };
+        let revoke = Action::Revoke { id: id.parse().unwrap(), if_match: None, reason: None };
         assert!(commit(&service, &[command(&service, &owner, revoke)]).await[0].is_ok());
         let path = format!("/v1/user/tokens/{id}");
         let told = service.call(Method::DELETE, &path, &service.made.owner.token, None).await;

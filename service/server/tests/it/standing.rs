@@ -53,7 +53,7 @@ async fn mixed(service: &Service, actor: &Actor, number: usize) -> usize {
             continue;
         }
         let end = match number % 4 {
-            2 => Action::Revoke { id, reason: None },
+            2 => Action::Revoke { id, if_match: None, reason: None },
             3 if number < 8 => Action::RevokeAll { reason: None, sessions: false },
             _ => return tries,
         };

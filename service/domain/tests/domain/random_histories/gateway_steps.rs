@@ -50,7 +50,7 @@ impl Both {
                 let ((who, actor), place) = (self.who(by), self.gateway_place(*place));
                 let expected = self.model.remove_gateway(who, place);
                 let id = gateway(10 + place as u128);
-                self.compare(expected, actor, Action::RemoveGateway { id, reason: None });
+                self.compare(expected, actor, Action::RemoveGateway { id, if_match: None, reason: None });
             }
             Step::EndGatewayToken { by, token: number } => {
                 let ((who, actor), place) = (self.who(by), self.place(*number));
@@ -58,7 +58,11 @@ impl Both {
                 let of = if let Some(Owner::Gateway(of)) = owner { *of } else { 0 };
                 let expected = self.model.end_gateway_token(who, of, place);
                 let (gateway, id) = (gateway(10 + of as u128), token(base(place)));
-                self.compare(expected, actor, Action::RevokeGatewayToken { gateway, id, reason: None });
+                self.compare(
+                    expected,
+                    actor,
+                    Action::RevokeGatewayToken { gateway, id, if_match: None, reason: None },
+                );
             }
             other => unreachable!("{other:?}"),
         }

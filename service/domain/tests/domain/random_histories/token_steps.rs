@@ -42,13 +42,21 @@ impl Both {
             Step::Switch { by, token: number, off } => {
                 let ((who, actor), place) = (self.who(by), self.place(*number));
                 let (expected, id) = (self.model.switch(who, place, *off), token(base(place)));
-                let action = if *off { Action::Disable { id, reason: None } } else { Action::Enable { id } };
+                let action = if *off {
+                    Action::Disable { id, if_match: None, reason: None }
+                } else {
+                    Action::Enable { id, if_match: None }
+                };
                 self.compare(expected, actor, action);
             }
             Step::Revoke { by, token: number } => {
                 let ((who, actor), place) = (self.who(by), self.place(*number));
                 let expected = self.model.revoke(who, place);
-                self.compare(expected, actor, Action::Revoke { id: token(base(place)), reason: None });
+                self.compare(
+                    expected,
+                    actor,
+                    Action::Revoke { id: token(base(place)), if_match: None, reason: None },
+                );
             }
             Step::RevokeAll { by, sessions } => {
                 let (who, actor) = self.who(by);

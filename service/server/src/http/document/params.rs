@@ -34,8 +34,8 @@ pub struct Idempotent {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct Conditional {
-    /// The `ETag` that was read: if the thing was changed since, nothing happens. `*` matches any, and a tag
-    /// that is none of ours matches nothing.
+    /// The `ETag` that was read, or a list of several: if the thing was changed since, nothing happens. `*` matches
+    /// any, and a tag that is none of ours matches nothing. What has ended already has ended, whatever was read.
     #[param(rename = "If-Match", value_type = String, required = false)]
     pub if_match: Option<String>,
 }

@@ -245,7 +245,7 @@ pub async fn change(
     tag = "Gateways",
     operation_id = "remove_gateway",
     security(("bearer" = ["write"]), ("session" = ["write"])),
-    params(GatewayPath),
+    params(GatewayPath, Conditional),
     request_body(content = Option<WithReason>),
     responses((status = 204, description = "It is removed.")),
     extensions(("x-refuses" = json!(["invalid"]))),
@@ -254,9 +254,11 @@ pub async fn remove(
     State(app): State<App>,
     GatewayManager(caller): GatewayManager,
     Path(id): Path<String>,
+    headers: HeaderMap,
     body: Json<WithReason>,
 ) -> Result<Response, Problem> {
-    let action = Action::RemoveGateway { id: gateway_id(&id)?, reason: body.value.checked()? };
+    let (id, if_match) = (gateway_id(&id)?, if_match(&headers));
+    let action = Action::RemoveGateway { id, if_match, reason: body.value.checked()? };
     app.writer.write(caller.command(action), None).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -1,6 +1,6 @@
 //! `/v1/gateways/{id}/tokens`: a gateway's credentials. Several work at once, so that they can be replaced one by one.
 
-use super::conditions::idempotency;
+use super::conditions::{idempotency, if_match};
 use super::fields::{InstantText, token_id};
 use super::gateway_changes::{link_to_issue, new_token};
 use super::gateways::{gateway_id, own, page_of};
@@ -13,7 +13,7 @@ use crate::http::body::Json;
 use crate::http::callers::{GatewayManager, GatewayReader};
 use crate::http::cursor::Belongs;
 use crate::http::document::examples;
-use crate::http::document::params::{GatewayPath, GatewayTokenPath, Idempotent};
+use crate::http::document::params::{Conditional, GatewayPath, GatewayTokenPath, Idempotent};
 use crate::http::problem::Problem;
 use crate::read_model::gateways;
 use crate::read_model::lists::Listed;
@@ -160,7 +160,7 @@ pub async fn issue(
     tag = "Gateways",
     operation_id = "revoke_gateway_token",
     security(("bearer" = ["write"]), ("session" = ["write"])),
-    params(GatewayTokenPath),
+    params(GatewayTokenPath, Conditional),
     request_body(content = Option<WithReason>),
     responses((status = 204, description = "It is revoked.")),
     extensions(("x-refuses" = json!(["invalid"]))),
@@ -169,10 +169,11 @@ pub async fn revoke(
     State(app): State<App>,
     GatewayManager(caller): GatewayManager,
     Path((gateway, id)): Path<(String, String)>,
+    headers: HeaderMap,
     body: Json<WithReason>,
 ) -> Result<Response, Problem> {
     let (gateway, id, reason) = (gateway_id(&gateway)?, token_id(&id)?, body.value.checked()?);
-    let action = Action::RevokeGatewayToken { gateway, id, reason };
+    let action = Action::RevokeGatewayToken { gateway, id, if_match: if_match(&headers), reason };
     app.writer.write(caller.command(action), None).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -136,7 +136,7 @@ impl WithReason {
     tag = "Tokens",
     operation_id = "revoke_token",
     security(("bearer" = ["write"]), ("session" = ["write"])),
-    params(TokenPath),
+    params(TokenPath, Conditional),
     request_body(content = Option<WithReason>),
     responses((status = 204, description = "It is revoked.", links(
         ("get" = (operation_id = "get_token", parameters(("id" = "$request.path.id")))),
@@ -149,9 +149,11 @@ pub async fn revoke(
     State(app): State<App>,
     ender: Ender,
     Path(id): Path<String>,
+    headers: HeaderMap,
     body: Json<WithReason>,
 ) -> Result<Response, Problem> {
-    let action = Action::Revoke { id: token_id(&id)?, reason: body.value.checked()? };
+    let (id, if_match) = (token_id(&id)?, if_match(&headers));
+    let action = Action::Revoke { id, if_match, reason: body.value.checked()? };
     let caller = ender.attempt(&app)?;
     app.writer.write(caller.command(action), None).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -169,7 +171,7 @@ pub async fn revoke(
     tag = "Tokens",
     operation_id = "disable_token",
     security(("bearer" = ["write"]), ("session" = ["write"])),
-    params(TokenPath),
+    params(TokenPath, Conditional),
     request_body(content = Option<WithReason>),
     responses(
         (status = 200, description = "The token as it is now.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes."))),
@@ -180,10 +182,11 @@ pub async fn disable(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    headers: HeaderMap,
     body: Json<WithReason>,
 ) -> Result<Response, Problem> {
     let id = token_id(&id)?;
-    let action = Action::Disable { id, reason: body.value.checked()? };
+    let action = Action::Disable { id, if_match: if_match(&headers), reason: body.value.checked()? };
     changed(&app, &caller, id, action, None).await
 }
 
@@ -205,7 +208,7 @@ pub struct Nothing {}
     tag = "Tokens",
     operation_id = "enable_token",
     security(("bearer" = ["write"]), ("session" = ["write"])),
-    params(TokenPath),
+    params(TokenPath, Conditional),
     request_body(content = Option<Nothing>),
     responses(
         (status = 200, description = "The token as it is now.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes."))),
@@ -216,10 +219,12 @@ pub async fn enable(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    headers: HeaderMap,
     _: Json<Nothing>,
 ) -> Result<Response, Problem> {
     let id = token_id(&id)?;
-    changed(&app, &caller, id, Action::Enable { id }, None).await
+    let action = Action::Enable { id, if_match: if_match(&headers) };
+    changed(&app, &caller, id, action, None).await
 }
 
 /// The presented token about itself.

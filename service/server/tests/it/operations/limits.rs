@@ -170,6 +170,8 @@ async fn a_thief_who_asks_too_often_does_not_keep_a_token_from_its_end() {
         for wrong in ["{", "{\"reason\":\"free text\"}"] {
             assert_eq!(too_many((0..30).map(|_| end(wrong))).await, 0);
         }
+        let stale = || end("{}").header("if-match", "\"0\"");
+        assert!(too_many((0..30).map(|_| stale())).await >= 15);
         let ended = if by_oauth {
             let form = request(&service, Method::POST, "/oauth2/revoke");
             form.header("content-type", FORM_TYPE).body(format!("token={plaintext}"))

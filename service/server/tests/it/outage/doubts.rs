@@ -66,7 +66,7 @@ async fn a_service_whose_lock_another_has_says_so_and_waits_for_a_moment_once_it
     let mut other = waits.await.unwrap();
     all_say(&service, &token, "another-serves").await;
     let id = revoked["id"].as_str().unwrap().parse().unwrap();
-    let (owner, revoke) = (owner(&service).await, Action::Revoke { id, reason: None });
+    let (owner, revoke) = (owner(&service).await, Action::Revoke { id, if_match: None, reason: None });
     assert!(commit(&service, &[act(&service, &owner, revoke)]).await[0].is_ok());
     // Until a second after it gave the lock back, the other may still answer by its last proof.
     let given_back = Instant::now();

@@ -103,8 +103,8 @@ async fn gateways(service: &Service) -> GatewayId {
         register(goes, "goes"),
         Action::ChangeGateway(ChangeGateway { id: stays, if_match: None, name, kinds, environment }),
         Action::IssueGatewayToken(IssueGatewayToken { gateway: stays, token: second }),
-        Action::RevokeGatewayToken { gateway: stays, id: second_id, reason: None },
-        Action::RemoveGateway { id: goes, reason: None },
+        Action::RevokeGatewayToken { gateway: stays, id: second_id, if_match: None, reason: None },
+        Action::RemoveGateway { id: goes, if_match: None, reason: None },
     ];
     let commands = actions.map(|action| command(service, &actor, action));
     for reply in commit(service, &commands).await {
