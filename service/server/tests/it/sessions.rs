@@ -64,6 +64,13 @@ async fn a_session_lives_and_ends() {
         assert_eq!((status, &problem["type"]), (StatusCode::FORBIDDEN, &json!("/problems/token-needed")));
     }
 
+    // What is not understood ends nothing.
+    for path in ["/v1/session", "/v1/user/sessions"] {
+        let (status, problem) =
+            browse(&service, cookie, Method::DELETE, path, Some(json!({ "except": "this" }))).await;
+        assert_eq!((status, &problem["field"]), (StatusCode::BAD_REQUEST, &json!("body")), "{path}");
+    }
+
     // Signing out ends it at once, and only it.
     let other = signed_in(&service, OWNER, &owners_password(&service)).await;
     assert_eq!(browse(&service, cookie, Method::DELETE, "/v1/session", None).await.0, StatusCode::NO_CONTENT);

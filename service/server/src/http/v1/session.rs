@@ -1,5 +1,6 @@
 //! Signing in and out.
 
+use super::token_changes::Nothing;
 use super::tokens::shown;
 use super::user::{Membership, UserRecord, memberships};
 use crate::app::App;
@@ -216,10 +217,11 @@ async fn open(
     tag = "Session",
     operation_id = "sign_out",
     security(("session" = ["write"])),
+    request_body(content = Option<Nothing>),
     responses((status = 204, description = "The session has ended.", headers(("Set-Cookie" = String, description = "Takes the session's cookie away.")))),
     extensions(("x-refuses" = json!(["session-needed"]))),
 )]
-pub async fn sign_out(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
+pub async fn sign_out(State(app): State<App>, caller: Caller, _: Json<Nothing>) -> Result<Response, Problem> {
     let Credential::Session { id, .. } = caller.credential else { return Err(Problem::session_needed()) };
     app.writer.write(caller.command(Action::EndSession { id }), None).await?;
     Ok(signed_out(&app))
@@ -237,9 +239,10 @@ pub async fn sign_out(State(app): State<App>, caller: Caller) -> Result<Response
     tag = "Session",
     operation_id = "end_all_sessions",
     security(("bearer" = ["write"]), ("session" = ["write"])),
+    request_body(content = Option<Nothing>),
     responses((status = 204, description = "They have ended.", headers(("Set-Cookie" = String, description = "Takes the session's cookie away.")))),
 )]
-pub async fn end_all(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
+pub async fn end_all(State(app): State<App>, caller: Caller, _: Json<Nothing>) -> Result<Response, Problem> {
     app.writer.write(caller.command(Action::EndAllSessions), None).await?;
     Ok(signed_out(&app))
 }
