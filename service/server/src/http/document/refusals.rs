@@ -2,6 +2,7 @@
 
 use super::schemas::{OauthErrorDocument, ProblemDocument};
 use crate::event_log::failure::NotNow;
+use crate::http::oauth::{OauthError, instead_of};
 use crate::http::problem::Problem;
 use crate::read_model::freshness::Doubt;
 use counterfoil_domain::refusal::Refusal;
@@ -190,10 +191,16 @@ impl Form {
             Self::Problem => ("application/problem+json", ProblemDocument::name()),
             Self::Oauth => ("application/json", OauthErrorDocument::name()),
         };
-        let examples = problems.map(|problem| {
-            let (name, value) = self.example(problem);
-            (name, ExampleBuilder::new().value(Some(value)).build())
-        });
+        let mut examples: Vec<(String, Value)> = Vec::new();
+        for (name, example) in problems.map(|problem| self.example(problem)) {
+            // OAuth has one error for several types: the most usual is shown.
+            if examples.iter().all(|(known, _)| *known != name) {
+                examples.push((name, example));
+            }
+        }
+        let examples = examples
+            .into_iter()
+            .map(|(name, example)| (name, ExampleBuilder::new().value(Some(example)).build()));
         let content = ContentBuilder::new()
             .schema(Some(Ref::from_schema_name(schema)))
             .examples_from_iter(examples)
@@ -215,11 +222,16 @@ impl Form {
         response
     }
 
-    /// The name of an example, which is the type of the problem, and the example.
+    /// The name of an example, which is the type of the problem or the error of OAuth, and the example as it is
+    /// answered.
     fn example(self, problem: &Problem) -> (String, Value) {
         match self {
             Self::Problem => (problem.slug().into(), problem.document()),
-            Self::Oauth => (problem.oauth_error().into(), problem.oauth_document()),
+            Self::Oauth => {
+                let own = instead_of(problem.slug()).map(OauthError::document);
+                let document = own.unwrap_or_else(|| problem.oauth_document());
+                (document["error"].as_str().unwrap_or_default().into(), document)
+            }
         }
     }
 }

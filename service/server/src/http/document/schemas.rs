@@ -105,7 +105,7 @@ pub struct IntrospectionDocument {
     pub role: Option<String>,
 }
 
-/// The answer to a revocation, whatever the token was.
+/// The answer to a revocation, whatever was sent.
 #[derive(ToSchema)]
 #[schema(as = Revoked, example = json!({}))]
 pub struct RevokedDocument {}

@@ -8,18 +8,40 @@ use crate::http::problem::unavailable::detail;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use serde_json::Value;
 
 /// An error of RFC 6749 section 5.2: its status, code and description. Only this file makes any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OauthError(StatusCode, &'static str, &'static str);
 
 impl OauthError {
+    /// The document.
+    pub(crate) fn document(self) -> Value {
+        serde_json::json!({ "error": self.1, "error_description": self.2 })
+    }
+
     /// Whether it says that this cannot be answered now.
     pub(super) fn is_unavailable(&self) -> bool {
         self.0 == StatusCode::SERVICE_UNAVAILABLE
     }
 }
 
+/// The error that the doors themselves answer where others answer with a problem of this type, if they make one.
+pub(crate) fn instead_of(slug: &str) -> Option<OauthError> {
+    Some(match slug {
+        "malformed" => MISSING_TOKEN,
+        "unauthenticated" => BAD_CLIENT,
+        "timeout" => BodyError::Timeout.into(),
+        "too-large" => BodyError::TooLarge.into(),
+        "media-type" => no_form(),
+        "too-many-requests" => TOO_MANY,
+        _ => return None,
+    })
+}
+
+/// 400: nothing is asked about.
+pub(super) const MISSING_TOKEN: OauthError =
+    OauthError(StatusCode::BAD_REQUEST, "invalid_request", "the parameter token is missing");
 pub(super) const BAD_CLIENT: OauthError =
     OauthError(StatusCode::UNAUTHORIZED, "invalid_client", "the client's credentials are not valid");
 pub(super) const TOO_MANY: OauthError = OauthError(
@@ -63,8 +85,7 @@ impl From<BodyError> for OauthError {
 
 impl IntoResponse for OauthError {
     fn into_response(self) -> Response {
-        let document = serde_json::json!({ "error": self.1, "error_description": self.2 });
-        let mut response = json(self.0, document.to_string().into_bytes());
+        let mut response = json(self.0, self.document().to_string().into_bytes());
         if self.0 == StatusCode::UNAUTHORIZED {
             response.extensions_mut().insert(FailedAuthentication);
             response.headers_mut().insert(

@@ -1,7 +1,7 @@
 //! Introspection (RFC 7662).
 
 use super::client::{in_header, judge_header, with_form};
-use super::error::{BAD_CLIENT, OauthError, in_doubt, invalid, json};
+use super::error::{BAD_CLIENT, MISSING_TOKEN, OauthError, in_doubt, json};
 use super::form::{Form, check_media_type, read};
 use crate::app::App;
 use crate::http::document::schemas::{IntrospectionDocument, TokenForm};
@@ -80,7 +80,7 @@ pub(crate) fn answer(app: &App, headers: &HeaderMap, form: &[u8]) -> Result<Answ
     check_media_type(headers, form.is_empty())?;
     let form = Form::parse(form)?;
     let client = with_form(app, at, in_header, &form)?.ok_or(BAD_CLIENT)?;
-    let token = form.get("token").ok_or(invalid("the parameter token is missing"))?;
+    let token = form.get("token").ok_or(MISSING_TOKEN)?;
     let mut body = Vec::with_capacity(512);
     let found = app.index.introspect(&client, token, (at.now, at.fresh), &app.issuer, &mut body);
     match found {

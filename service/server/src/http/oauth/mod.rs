@@ -7,7 +7,7 @@ pub(crate) mod introspect;
 mod metadata;
 mod revoke;
 
-pub(crate) use error::OauthError;
+pub(crate) use error::{OauthError, instead_of};
 pub use introspect::{__path_introspect, introspect};
 pub use metadata::{__path_metadata, __path_openid_metadata, metadata, more_metadata_paths, openid_metadata};
 pub use revoke::{__path_revoke, revoke};

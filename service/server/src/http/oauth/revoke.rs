@@ -1,7 +1,7 @@
 //! Revocation (RFC 7009).
 
 use super::client::{InHeader, in_header, judge_header, with_form};
-use super::error::{BAD_CLIENT, OauthError, TOO_MANY, in_doubt, invalid, json, unavailable};
+use super::error::{BAD_CLIENT, MISSING_TOKEN, OauthError, TOO_MANY, in_doubt, json, unavailable};
 use super::form::{Form, read};
 use crate::app::App;
 use crate::event_log::writer::WriteError;
@@ -21,8 +21,9 @@ use std::time::Duration;
 
 /// Ends a token for its holder, who needs nothing but the token, or for a gateway (RFC 7009).
 ///
-/// From the answer on, the token is inactive at every gateway. To what is no token, or has ended, the answer is the same. A
-/// form has at most 8 KiB and 32 parameters, each given once.
+/// From the answer on, the token is inactive at every gateway. To what is no token, or has ended, the answer is the
+/// same, and so it is to a gateway about a token that it does not see, which goes on working. A form has at most 8 KiB
+/// and 32 parameters, each given once.
 #[utoipa::path(
     post,
     path = "/oauth2/revoke",
@@ -30,7 +31,8 @@ use std::time::Duration;
     operation_id = "revoke",
     security((), ("gateway_basic" = []), ("gateway_bearer" = [])),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "The token is not active, whatever it was.", body = RevokedDocument)),
+    responses((status = 200, description = "What the caller may end has ended. To whatever else was sent, the answer is \
+        the same (RFC 7009 section 2.2).", body = RevokedDocument)),
 )]
 pub async fn revoke(State(app): State<App>, request: Request) -> Response {
     revoked(&app, request).await.unwrap_or_else(IntoResponse::into_response)
@@ -45,7 +47,7 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
     }
     let form = read(&parts.headers, body).await?;
     let form = Form::parse(&form)?;
-    let token = form.get("token").ok_or(invalid("the parameter token is missing"))?;
+    let token = form.get("token").ok_or(MISSING_TOKEN)?;
     // A Bearer equal to the token is its holder, who needs nothing else.
     if matches!(header, InHeader::Bearer(secret) if secret == token) {
         header = InHeader::Nothing;

@@ -80,6 +80,23 @@ async fn forms_in_every_shape() {
             doors.post(door, &format!("{FORM}{good}"), &body).await.assert_oauth(status, error);
         }
     }
+    // The API's document shows these answers as they are.
+    let file = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../api.yaml")).unwrap();
+    let file: serde_json::Value = serde_saphyr::from_str(&file).unwrap();
+    let long = "x".repeat(8193);
+    let json = "Content-Type: application/json\r\n";
+    for (name, headers, body) in [
+        ("Malformed", FORM, "nothing=1"),
+        ("Unauthenticated", FORM, "client_id=x&client_secret=x&token=x"),
+        ("TooLarge", FORM, long.as_str()),
+        ("MediaType", json, "{}"),
+    ] {
+        let headers = if name == "Unauthenticated" { headers.into() } else { format!("{headers}{good}") };
+        let answer = doors.post("introspect", &headers, body).await.json();
+        let place = format!("/components/responses/Oauth{name}/content/application~1json/examples");
+        let examples = file.pointer(&place).unwrap();
+        assert_eq!(examples[answer["error"].as_str().unwrap()]["value"], answer, "{name}");
+    }
     // The form alone will do.
     let body = format!("client_secret={secret}&token={token}&client_id={id}");
     doors.assert_active(&doors.post("introspect", FORM, body).await);
