@@ -1,8 +1,9 @@
 //! Cursors: the place where a list's next page begins.
 //!
 //! A cursor is opaque to clients. It holds a place, and a hash over the place and what it belongs to: the list, whose
-//! it is, its order and its filters. One that comes back to another list, or cut, is refused. It is no secret and
-//! gives no right, since a list shows only what its caller may see.
+//! it is, its order and its filters. One that comes back to another list, or cut, is refused. It is no secret and gives
+//! no right, since a list shows only what its caller may see. But anybody can compute one, so its place may be
+//! anything: a list looks at it before it asks the database.
 
 use super::problem::Problem;
 use base64::Engine;
@@ -11,6 +12,11 @@ use sha2::{Digest as _, Sha256};
 
 /// Bytes of the hash that are kept: enough for no accident to fit.
 const CHECK: usize = 12;
+
+/// 400: the answer to any cursor that no page gave.
+pub fn refused() -> Problem {
+    Problem::malformed("cursor", "It is the next_cursor of a page of the same list, order and filters.")
+}
 
 /// What a cursor belongs to.
 #[derive(Clone)]
@@ -47,12 +53,6 @@ impl Belongs {
     /// # Errors
     /// 400 for anything but a cursor that belongs here.
     pub fn open<const N: usize>(&self, cursor: &str) -> Result<[u8; N], Problem> {
-        let refused = || {
-            Problem::malformed(
-                "cursor",
-                "It is the next_cursor of a page of the same list, order and filters.",
-            )
-        };
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| refused())?;
         let (place, check) = bytes.split_at_checked(N).ok_or_else(refused)?;
         let place: [u8; N] = place.try_into().map_err(|_| refused())?;

@@ -4,6 +4,7 @@ mod cost;
 
 use crate::support::Service;
 use crate::support::people::person;
+use counterfoil::http::cursor::Belongs;
 use counterfoil_domain::role::Role;
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
@@ -229,5 +230,28 @@ async fn what_does_not_belong_to_a_list_is_refused() {
     let same =
         [("cursor", cursor), ("order", "desc"), ("state", "revoked,live,expired,disabled"), ("limit", "1")];
     assert_eq!(list(&service, &same).await.0, StatusCode::OK);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_that_somebody_computed_is_refused_as_any_that_is_none() {
+    let service = Service::start().await;
+    let list_of = Belongs::to(LIST).and(service.made.owner.id.0.as_bytes()).and(&[0, 1]);
+    let list_of = list_of.and(b"live,disabled,expired,revoked").and(b"");
+    let forged = |kind: u8, key: i64, issued: i64| {
+        let bytes = [&[kind][..], &key.to_be_bytes(), &issued.to_be_bytes()].concat();
+        list_of.seal::<17>(bytes.try_into().unwrap())
+    };
+    let ask = async |cursor: String| list(&service, &[("cursor", &cursor)]).await;
+    // So they are computed.
+    assert_eq!(ask(forged(0, 0, 1 << 40)).await.0, StatusCode::OK);
+    for cursor in [forged(0, 0, -1), forged(1, i64::MAX, 1), forged(1, i64::MIN, 1), forged(7, 0, 1)] {
+        let (status, problem) = ask(cursor).await;
+        assert_eq!(
+            (status, &problem["field"]),
+            (StatusCode::BAD_REQUEST, &Value::from("cursor")),
+            "{problem}"
+        );
+    }
     service.stop().await;
 }

@@ -17,7 +17,7 @@ use super::record::Record;
 use super::tokens::shown;
 use crate::app::App;
 use crate::http::caller::Caller;
-use crate::http::cursor::Belongs;
+use crate::http::cursor::{Belongs, refused};
 use crate::http::document::examples;
 use crate::http::document::names::{SortOrder, TokenSort};
 use crate::http::problem::Problem;
@@ -79,7 +79,7 @@ pub async fn list(State(app): State<App>, caller: Caller, uri: OriginalUri) -> R
     let now = app.clock.now();
     let list = read(&query, caller.user, now)?;
     let belongs = belongs(&list);
-    let after = query.get("cursor").map(|cursor| belongs.open(cursor).map(place)).transpose()?;
+    let after = query.get("cursor").map(|cursor| belongs.open(cursor).and_then(place)).transpose()?;
     let mut found = lists::page(&app.pool, &list, after, limit + 1).await?;
     let more = found.len() > limit;
     found.truncate(limit);
@@ -142,10 +142,16 @@ fn bytes(place: Position) -> [u8; 17] {
     bytes
 }
 
-fn place(bytes: [u8; 17]) -> Position {
+/// The place of a cursor, if a token can have it.
+fn place(bytes: [u8; 17]) -> Result<Position, Problem> {
     let word = |from: usize| std::array::from_fn(|at| bytes[from + at]);
-    let key = Timestamp::from_micros(i64::from_be_bytes(word(1)));
-    Position { key: (bytes[0] == 1).then_some(key), issued: u64::from_be_bytes(word(9)) }
+    let key = match (bytes[0], i64::from_be_bytes(word(1))) {
+        (0, 0) => None,
+        (1, micros) => Some(Timestamp::in_calendar(micros).ok_or_else(refused)?),
+        _ => return Err(refused()),
+    };
+    let issued = i64::from_be_bytes(word(9));
+    Ok(Position { key, issued: issued.try_into().map_err(|_| refused())? })
 }
 
 #[cfg(test)]
@@ -157,11 +163,11 @@ mod tests {
         let belongs = Belongs::to("/list").and(b"mine");
         for place_of in [
             Position { key: None, issued: 1 },
-            Position { key: Some(Timestamp::from_micros(0)), issued: u64::MAX },
-            Position { key: Some(Timestamp::from_micros(i64::MIN)), issued: 0 },
+            Position { key: Some(Timestamp::from_micros(0)), issued: i64::MAX as u64 },
+            Position { key: Some(Timestamp::parse("0001-01-01T00:00:00Z").unwrap()), issued: 0 },
         ] {
             let cursor = belongs.seal(bytes(place_of));
-            assert_eq!(belongs.open(&cursor).map(place).ok(), Some(place_of));
+            assert_eq!(belongs.open(&cursor).and_then(place).ok(), Some(place_of));
             // Where one part ends and the next begins belongs to it too.
             assert!(Belongs::to("/list").and(b"min").and(b"e").open::<17>(&cursor).is_err());
             assert!(Belongs::to("/list").and(b"yours").open::<17>(&cursor).is_err());
@@ -170,6 +176,23 @@ mod tests {
             }
             assert!(belongs.open::<17>(&format!("{cursor}A")).is_err());
             assert!(belongs.open::<17>(&format!("{cursor}=")).is_err());
+        }
+    }
+
+    #[test]
+    fn a_place_that_no_token_can_have_is_refused() {
+        for place_of in [
+            Position { key: None, issued: u64::MAX },
+            Position { key: Some(Timestamp::from_micros(i64::MIN)), issued: 1 },
+            Position { key: Some(Timestamp::from_micros(i64::MAX)), issued: 1 },
+        ] {
+            assert!(place(bytes(place_of)).is_err(), "{place_of:?}");
+        }
+        let right = bytes(Position { key: Some(Timestamp::from_micros(7)), issued: 1 });
+        for kind in [0, 2, 255] {
+            let mut wrong = right;
+            wrong[0] = kind;
+            assert!(place(right).is_ok() && place(wrong).is_err(), "{kind}");
         }
     }
 }
