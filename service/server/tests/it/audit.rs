@@ -131,6 +131,16 @@ async fn parameters_are_taken_literally_or_refused() {
             "{query}: {problem}"
         );
     }
+    // An instant, and none that is in the calendar here: as in every other place.
+    for until in ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00%2B00:01"] {
+        let (status, problem) =
+            service.call(Method::GET, &format!("/v1/events?until={until}"), &owner, None).await;
+        assert_eq!(
+            (status, &problem["field"]),
+            (StatusCode::UNPROCESSABLE_ENTITY, &json!("until")),
+            "{problem}"
+        );
+    }
     let all = page(&service, &owner, "?until=2999-06-01T02:00:00%2B02:00").await;
     assert_eq!(all["items"].as_array().unwrap().len(), 8);
     assert_eq!(page(&service, &owner, "?until=2001-01-01T00:00:00Z").await["items"], json!([]));

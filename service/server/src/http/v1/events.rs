@@ -10,6 +10,7 @@
 mod reading;
 mod stream;
 
+use super::fields::not_an_instant;
 use crate::app::App;
 use crate::http::caller::Caller;
 use crate::http::document::examples;
@@ -25,7 +26,7 @@ use axum::extract::{Extension, OriginalUri, State};
 use axum::response::Response;
 use counterfoil_domain::event::Event;
 use counterfoil_domain::ids::{Seq, TokenId};
-use counterfoil_domain::timestamp::Timestamp;
+use counterfoil_domain::timestamp::{NotATimestamp, Timestamp};
 use http::{HeaderMap, HeaderValue, header};
 use reading::{Reading, write};
 use std::sync::Arc;
@@ -76,8 +77,14 @@ fn until(text: &str) -> Result<Until, Problem> {
     if let Some(seq) = position(text) {
         return Ok(Until::Seq(seq));
     }
-    let detail = "It is an event's seq, or an RFC 3339 date-time; send a `+` in it as %2B.";
-    Timestamp::parse(text).map(Until::Instant).map_err(|_| Problem::malformed("until", detail))
+    match Timestamp::parse(text) {
+        Ok(instant) => Ok(Until::Instant(instant)),
+        Err(NotATimestamp::Malformed) => {
+            let detail = "It is an event's seq, or an RFC 3339 date-time; send a `+` in it as %2B.";
+            Err(Problem::malformed("until", detail))
+        }
+        Err(error) => Err(not_an_instant("until", error)),
+    }
 }
 
 /// A position of the log, in digits and nothing else.
@@ -119,7 +126,7 @@ fn position(text: &str) -> Option<Seq> {
     ), links(
         ("next_page" = (operation_id = "list_events", parameters(("after" = "$response.body#/next_after")))),
     ))),
-    extensions(("x-refuses" = json!(["too-many-streams"]))),
+    extensions(("x-refuses" = json!(["too-many-streams", "invalid"]))),
 )]
 pub async fn list(
     State(app): State<App>,

@@ -34,10 +34,16 @@ impl InstantText {
 
 /// An instant of a field.
 fn instant(field: &str, text: &str) -> Result<Timestamp, Problem> {
-    Timestamp::parse(text).map_err(|error| match error {
-        NotATimestamp::Malformed => Problem::malformed(field, format!("It is {error}.")),
-        NotATimestamp::OutOfRange => Problem::invalid(field, format!("It is {error}.")),
-    })
+    Timestamp::parse(text).map_err(|error| not_an_instant(field, error))
+}
+
+/// The refusal of a text that is no instant, or none that can be written back.
+pub(super) fn not_an_instant(field: &str, error: NotATimestamp) -> Problem {
+    let detail = format!("It is {error}.");
+    match error {
+        NotATimestamp::Malformed => Problem::malformed(field, detail),
+        NotATimestamp::OutOfRange => Problem::invalid(field, detail),
+    }
 }
 
 /// An instant, null or nothing.
