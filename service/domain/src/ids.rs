@@ -1,7 +1,7 @@
 //! Identifiers. Each is a UUIDv7 made by the server and a type of its own, so that a user's id cannot be
 //! handed over where a token's is expected.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
 
@@ -16,13 +16,20 @@ pub struct NotAnId;
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
         #[serde(transparent)]
         pub struct $name(pub Uuid);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            /// As in a path: whatever is no id there is none in a body or an event.
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(crate::read_str(Self::from_str))
             }
         }
 
@@ -93,10 +100,14 @@ mod tests {
             "0197c9a0000070008000000000000001",
             "",
             "{x}",
+            "{0197c9a0-0000-7000-8000-000000000001}",
             "urn:uuid:0197c9a0-0000-7000-8000-000000000001",
         ] {
             assert!(other.parse::<TokenId>().is_err(), "{other}");
+            let text = serde_json::Value::from(other);
+            assert!(serde_json::from_value::<TokenId>(text).is_err(), "{other}");
         }
+        assert_eq!(serde_json::from_value::<TokenId>(id.into()).unwrap(), id.parse().unwrap());
     }
 
     #[test]

@@ -195,6 +195,15 @@ async fn an_environments_gateway_sees_no_personal_tokens() {
     let (status, problem) = register(uuid::Uuid::nil()).await;
     assert_eq!((status, &problem["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("environment_id")));
 
+    // An id has one spelling, as in a path.
+    for spelling in
+        [environment.simple().to_string(), environment.braced().to_string(), environment.urn().to_string()]
+    {
+        let body = json!({ "name": "edge", "environment_id": spelling });
+        let (status, problem) = service.call(Method::POST, "/v1/gateways", &owner, Some(body)).await;
+        assert_eq!((status, &problem["field"]), (StatusCode::BAD_REQUEST, &json!("body")), "{spelling}");
+    }
+
     // It is moved: to no environment, back, and nowhere else.
     let path = format!("/v1/gateways/{}", text(&made, "id"));
     let patch = |environment| {
