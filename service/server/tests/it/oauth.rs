@@ -193,9 +193,14 @@ async fn nothing_of_a_request_says_who_we_are() {
     assert_eq!(document["issuer"], issuer);
     assert_eq!(document["introspection_endpoint"], "https://tokens.example.com/base/oauth2/introspect");
     assert_eq!(document["revocation_endpoint"], "https://tokens.example.com/base/oauth2/revoke");
-    let methods = document["introspection_endpoint_auth_methods_supported"].as_array().unwrap();
-    assert!(
-        methods.contains(&json!("client_secret_basic")) && methods.contains(&json!("client_secret_post"))
+    // What can be said in the registries' names, of what `basic_credentials` and `forms` show to be taken.
+    let introspection = json!(["client_secret_basic", "client_secret_post", "Bearer"]);
+    assert_eq!(document["introspection_endpoint_auth_methods_supported"], introspection);
+    let revocation = json!(["none", "client_secret_basic", "client_secret_post"]);
+    assert_eq!(document["revocation_endpoint_auth_methods_supported"], revocation);
+    assert_eq!(
+        (&document["response_types_supported"], &document["grant_types_supported"]),
+        (&json!([]), &json!([]))
     );
     let introspect =
         post("introspect", &format!("{hostile}{FORM}{}", doors.good()), format!("token={}", doors.token));

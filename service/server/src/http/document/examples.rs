@@ -1,5 +1,6 @@
 //! Documents as they are answered, for readers and for generators of clients. A test holds each against its schema.
 
+use crate::http::oauth::metadata_document;
 use serde_json::{Value, json};
 
 const TOKEN: &str = "0198c9a0-0000-7000-8000-000000000001";
@@ -123,15 +124,7 @@ pub fn introspection() -> Value {
 
 /// Where the doors are.
 pub fn metadata() -> Value {
-    let methods = ["client_secret_basic", "client_secret_post", "bearer"];
-    json!({
-        "issuer": "https://tokens.example.com",
-        "introspection_endpoint": "https://tokens.example.com/oauth2/introspect",
-        "introspection_endpoint_auth_methods_supported": methods,
-        "revocation_endpoint": "https://tokens.example.com/oauth2/revoke",
-        "revocation_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post", "bearer"],
-        "response_types_supported": [],
-    })
+    metadata_document("https://tokens.example.com")
 }
 
 fn feed_item() -> Value {

@@ -129,6 +129,8 @@ pub struct MetadataDocument {
     pub revocation_endpoint_auth_methods_supported: Vec<String>,
     /// Empty: there is no authorization endpoint.
     pub response_types_supported: Vec<String>,
+    /// Empty: tokens are not issued by a grant.
+    pub grant_types_supported: Vec<String>,
 }
 
 /// An event as it was written, with its chain value.

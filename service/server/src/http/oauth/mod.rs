@@ -9,5 +9,6 @@ mod revoke;
 
 pub(crate) use error::{OauthError, instead_of};
 pub use introspect::{__path_introspect, introspect};
+pub(crate) use metadata::document as metadata_document;
 pub use metadata::{__path_metadata, __path_openid_metadata, metadata, more_metadata_paths, openid_metadata};
 pub use revoke::{__path_revoke, revoke};
