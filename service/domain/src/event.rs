@@ -4,6 +4,8 @@
 //! old one is upcast here, on read. An unknown type, version or field stops the reader: an event that is skipped
 //! could have been a revocation.
 
+mod reading;
+
 use crate::actor::Actor;
 use crate::gateway::{GatewayChanged, GatewayRegistered, GatewayRemoved};
 use crate::ids::{OrganizationId, Seq};
@@ -16,7 +18,8 @@ use crate::token::{
 };
 use crate::user::{PasswordSet, UserCreated};
 use crate::value::ValueRef;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::Serialize;
+use serde::de::MapAccess;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -42,15 +45,16 @@ macro_rules! events {
                 match self { $(Self::$variant(body) => serde_json::value::to_raw_value(body)),+ }
             }
 
-            /// Reads a body by its wire name and version.
-            ///
-            /// # Errors
-            /// An unknown name, version or field. The reader must stop.
-            pub fn decode(name: &str, version: u32, body: &str) -> Result<Self, Undecodable> {
+            /// Reads the body that comes next in a record, by its wire name and version. `None`, with nothing read, if
+            /// they are not known.
+            fn next_body<'de, A: MapAccess<'de>>(
+                name: &str,
+                version: u32,
+                record: &mut A,
+            ) -> Option<Result<Self, A::Error>> {
                 match (name, version) {
-                    $(($name, 1) => from_json(name, body).map(Self::$variant),)+
-                    _ if Self::NAMES.contains(&name) => Err(Undecodable::Version(name.into(), version)),
-                    _ => Err(Undecodable::Type(name.into())),
+                    $(($name, 1) => Some(record.next_value().map(Self::$variant)),)+
+                    _ => None,
                 }
             }
         }
@@ -122,10 +126,6 @@ impl Event {
     }
 }
 
-fn from_json<T: DeserializeOwned>(name: &str, body: &str) -> Result<T, Undecodable> {
-    serde_json::from_str(body).map_err(|source| Undecodable::Body { name: name.into(), source })
-}
-
 /// An event that this version of the program cannot read. Nothing may go on past it.
 #[derive(Debug, thiserror::Error)]
 pub enum Undecodable {
@@ -178,21 +178,6 @@ struct Writing<'a> {
     body: Box<RawValue>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reading<'a> {
-    seq: Seq,
-    #[serde(default)]
-    organization: Option<OrganizationId>,
-    r#type: std::borrow::Cow<'a, str>,
-    version: u32,
-    actor: Actor,
-    request_id: Uuid,
-    decided_at: Timestamp,
-    #[serde(borrow)]
-    body: &'a RawValue,
-}
-
 impl Recorded {
     /// The record as it is stored, to the byte.
     ///
@@ -216,15 +201,7 @@ impl Recorded {
     /// # Errors
     /// See [`Undecodable`]: whoever reads must stop.
     pub fn decode(record: &str) -> Result<Self, Undecodable> {
-        let reading: Reading<'_> = serde_json::from_str(record).map_err(Undecodable::Record)?;
-        Ok(Self {
-            seq: reading.seq,
-            organization: reading.organization,
-            event: Event::decode(&reading.r#type, reading.version, reading.body.get())?,
-            actor: reading.actor,
-            request_id: reading.request_id,
-            decided_at: reading.decided_at,
-        })
+        reading::record(record)
     }
 }
 

@@ -206,6 +206,9 @@ fn what_is_not_known_stops_the_reader() {
         ("\"seq\"", "\"position\""),
         ("\"kind\":\"session\"", "\"kind\":\"ghost\""),
         ("\"version\":1", "\"version\":-1"),
+        ("\"version\":1,", ""),
+        ("\"type\":\"token.revoked\",\"version\":1", "\"version\":1,\"type\":\"token.revoked\""),
+        ("\"seq\"", "\"organization\":null,\"seq\""),
         ("2027", "10000"),
     ] {
         assert!(matches!(with(from, to), Err(Undecodable::Record(_))), "{from} -> {to}");
