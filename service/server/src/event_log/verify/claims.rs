@@ -1,6 +1,7 @@
 //! Comparing the claims: who holds which place, and whose which digest is.
 
 use super::VerifyError;
+use super::seen::{Positions, Slots};
 use super::tables::{NULL, TWICE, Tables, shown};
 use crate::postgres::copy::{EPOCH, Fields, copy};
 use counterfoil_domain::ids::{TokenId, UserId};
@@ -9,12 +10,11 @@ use counterfoil_domain::state::State;
 use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::Token;
 use futures_util::TryStreamExt;
-use std::collections::HashSet;
 
 impl Tables<'_> {
     /// Each standing token of a user holds its slot, and nothing else does.
     pub(super) async fn slots(&mut self, state: &State) -> Result<(), VerifyError> {
-        let mut seen = HashSet::new();
+        let mut seen = Slots::default();
         let sql = "COPY claimed_slots (user_id, slot, token_id, expires_at) TO STDOUT (FORMAT binary)";
         let mut rows = copy(self.snapshot, sql).await?;
         while let Some(row) = rows.try_next().await? {
@@ -28,14 +28,15 @@ impl Tables<'_> {
             };
             let user = UserId(id);
             let expires_at = expires_at.map(|at| i64::from_be_bytes(at).saturating_add(EPOCH));
-            let held = state.users.get(&user).and_then(|user| user.standing.get(&(slot as u16)));
+            let slot = slot as u16;
+            let held = state.users.get(&user).and_then(|user| user.standing.get(&slot));
             let Some(held) = held.filter(|held| held.id == token) else {
                 let what =
                     format!("slot {slot} is claimed by token {token}, which by the log does not hold it");
                 self.findings.row("claimed_slots", user, what);
                 continue;
             };
-            if !seen.insert(token) {
+            if !seen.insert(user, slot) {
                 self.findings.row("claimed_slots", user, TWICE);
             }
             if held.expires_at.map(Timestamp::micros) != expires_at {
@@ -47,7 +48,7 @@ impl Tables<'_> {
             return Ok(());
         }
         for user in state.users.values() {
-            for (slot, held) in user.standing.iter().filter(|(_, held)| !seen.contains(&held.id)) {
+            for (slot, held) in user.standing.iter().filter(|(slot, _)| !seen.contains(user.id, **slot)) {
                 let what = format!("slot {slot} is held by token {}, and not claimed", held.id);
                 self.findings.row("claimed_slots", user.id, what);
             }
@@ -57,7 +58,7 @@ impl Tables<'_> {
 
     /// Each plaintext that is known as a standing token's own has its digest claimed, and nothing else has.
     pub(super) async fn digests(&mut self, state: &State) -> Result<(), VerifyError> {
-        let mut seen: HashSet<Digest> = HashSet::with_capacity(state.tokens.len());
+        let mut seen = Digests::default();
         let sql = "COPY claimed_digests (digest, era, token_id) TO STDOUT (FORMAT binary)";
         let mut rows = copy(self.snapshot, sql).await?;
         while let Some(row) = rows.try_next().await? {
@@ -70,9 +71,10 @@ impl Tables<'_> {
                 continue;
             };
             let holder = state.tokens.get(&TokenId(token)).filter(|token| token.stands());
-            match digest.filter(|digest| era == 0 && holder.is_some_and(|token| knows(token, digest))) {
-                Some(digest) if seen.insert(digest) => {}
-                Some(_) => self.findings.row("claimed_digests", token, TWICE),
+            let own = digest.filter(|_| era == 0).zip(holder);
+            match own.and_then(|(digest, holder)| seen.insert(holder, &digest)) {
+                Some(true) => {}
+                Some(false) => self.findings.row("claimed_digests", token, TWICE),
                 None => {
                     let what = "a digest is claimed for this token, which by the log is not its own";
                     self.findings.row("claimed_digests", token, what);
@@ -80,12 +82,13 @@ impl Tables<'_> {
             }
         }
         let standing = || state.tokens.values().filter(|token| token.stands());
-        if seen.len() == standing().map(|token| 1 + usize::from(token.previous.is_some())).sum::<usize>() {
+        let all = standing().map(|token| 1 + usize::from(token.previous.is_some())).sum::<usize>();
+        if seen.present.len() + seen.earlier.len() == all {
             return Ok(());
         }
         for token in standing() {
-            let earlier = token.previous.as_ref().map(|previous| previous.digest);
-            if [Some(token.digest), earlier].iter().flatten().any(|digest| !seen.contains(digest)) {
+            let (at, has_earlier) = (token.issued_seq, token.previous.is_some());
+            if !seen.present.contains(at) || has_earlier && !seen.earlier.contains(at) {
                 self.findings.row("claimed_digests", token.id, "a digest of this token is not claimed");
             }
         }
@@ -93,6 +96,20 @@ impl Tables<'_> {
     }
 }
 
-fn knows(token: &Token, digest: &Digest) -> bool {
-    token.digest == *digest || token.previous.as_ref().is_some_and(|previous| previous.digest == *digest)
+/// The digests that were met, by the tokens that know them.
+#[derive(Default)]
+struct Digests {
+    present: Positions,
+    earlier: Positions,
+}
+
+impl Digests {
+    /// Whether it was not met before; `None` if it is not the token's own.
+    fn insert(&mut self, token: &Token, digest: &Digest) -> Option<bool> {
+        if token.digest == *digest {
+            return Some(self.present.insert(token.issued_seq));
+        }
+        let previous = token.previous.as_ref()?;
+        (previous.digest == *digest).then(|| self.earlier.insert(token.issued_seq))
+    }
 }

@@ -19,6 +19,7 @@ pub mod walk;
 
 mod claims;
 mod decode;
+mod seen;
 mod source;
 mod tables;
 mod tokens;
