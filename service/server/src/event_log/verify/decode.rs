@@ -56,7 +56,7 @@ impl Links {
     pub(crate) fn follows(&mut self, seq: Seq, record: &str, value: Digest) -> Follows {
         let before = self.before();
         self.before = Some((seq, value));
-        (seq == before.0 + 1).then(|| chain(&before.1, record) == value)
+        (before.0.checked_add(1) == Some(seq)).then(|| chain(&before.1, record) == value)
     }
 }
 
@@ -166,7 +166,7 @@ impl Decoder {
     fn of_line(&mut self, record: &str, value: Digest) -> Stored {
         let event = Recorded::decode(record);
         // One that cannot be read is taken for the next one: nothing else says where it stands.
-        let seq = event.as_ref().map_or(self.links.before().0 + 1, |recorded| recorded.seq);
+        let seq = event.as_ref().map_or(self.links.before().0.saturating_add(1), |recorded| recorded.seq);
         let follows = self.links.follows(seq, record, value);
         Stored { seq, event, chain: value, follows, wrong: Vec::new(), about: None }
     }

@@ -136,7 +136,10 @@ impl Walk {
         if !self.stopped && self.ends_before(&stored) {
             self.stopped = true;
             // What is not there up to here may have happened before the moment.
-            self.gap(head, if let Some(Until::Seq(until)) = self.until { until + 1 } else { seq });
+            self.gap(
+                head,
+                if let Some(Until::Seq(until)) = self.until { until.saturating_add(1) } else { seq },
+            );
         }
         if self.stopped {
             return;
@@ -168,7 +171,7 @@ impl Walk {
 
     /// Notes the positions between two.
     pub(crate) fn gap(&mut self, head: Seq, seq: Seq) {
-        let missing = seq.saturating_sub(head + 1);
+        let missing = seq.saturating_sub(head.saturating_add(1));
         if missing == 0 {
             return;
         }

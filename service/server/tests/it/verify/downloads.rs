@@ -120,12 +120,18 @@ async fn a_download_that_says_where_it_ends_is_taken_for_that_and_no_more() {
         let there = listed.iter().filter(|seq| **seq <= until).count() as u64;
         assert_eq!(document["missing"], until - there, "{until}: {}", told.output);
     }
-    let told = said(&service, &["replay", "--until", &(head + 1).to_string()], &file);
-    assert!(
-        !told.done && told.errors.contains(&format!("the download ends at event {head}")),
-        "{}",
-        told.errors
-    );
+    for until in [head + 1, u64::MAX] {
+        let told = said(&service, &["replay", "--until", &until.to_string()], &file);
+        let ends = format!("the download ends at event {head}");
+        assert!(!told.done && told.errors.contains(&ends), "{until}: {}", told.errors);
+    }
+    // A position that no log reaches.
+    std::fs::write(&file, text.replacen("\"seq\":3,", &format!("\"seq\":{},", u64::MAX), 1)).unwrap();
+    for command in ["verify", "replay"] {
+        let told = said(&service, &[command], &file);
+        let all = told.output + &told.errors;
+        assert!(!told.done && all.contains("the order is broken"), "{command}: {all}");
+    }
     service.stop().await;
 }
 
