@@ -164,7 +164,8 @@ impl Database {
             .max_connections(16)
             .acquire_timeout(Duration::from_secs(5))
             .after_connect(|connection, _| Box::pin(settings::look_for_the_client(connection)))
-            // What was given up amid a statement may be on a connection that fell silent: it keeps no place.
+            // What was given up amid a statement may be on a connection that fell silent: it keeps no place. (The driver
+            // asks once more, without an end: silence between the two costs a place until TCP loses its patience.)
             .after_release(|connection, _| {
                 Box::pin(async { in_time(connection.ping()).await.map(|()| true) })
             })
