@@ -59,8 +59,8 @@ impl Node {
         }
     }
 
-    /// The session, and what goes with each batch. A session that was lost is made anew: the old backend is ended first, so that it
-    /// keeps no lock and commits nothing late.
+    /// The session, and what goes with each batch. A session that was lost is made anew: the old backend is ended first,
+    /// so that it keeps no lock and commits nothing late.
     pub(super) async fn ready(&mut self) -> Result<(&mut Session, Serving<'_>), SessionError> {
         let usable = match self.session.take() {
             Some(present) if !present.broken => present,

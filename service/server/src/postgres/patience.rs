@@ -32,7 +32,8 @@ fn worth_waiting(error: &sqlx::Error) -> Option<(Duration, String)> {
     }
 }
 
-/// Waits until the database takes a connection, and gives the number of its version, if it says one. What waiting does not mend, a wrong password for one, is told at once.
+/// Waits until the database takes a connection, and gives the number of its version, if it says one. What waiting does
+/// not mend, a wrong password for one, is told at once.
 pub(crate) async fn until_it_answers(
     options: &PgConnectOptions,
     say: Say<'_>,
