@@ -9,28 +9,28 @@ use std::fmt;
 
 /// Reads a stored record.
 pub(super) fn record(text: &str) -> Result<Recorded, Undecodable> {
-    let mut body = Body::NotCome;
+    let mut wrong = None;
     let mut json = serde_json::Deserializer::from_str(text);
-    let read = Reading { body: &mut body }.deserialize(&mut json);
+    let read = Reading { wrong: &mut wrong }.deserialize(&mut json);
     let read = read.and_then(|recorded| json.end().map(|()| recorded));
-    read.map_err(|source| match body {
-        Body::NotCome | Body::Read => Undecodable::Record(source),
-        Body::Unreadable(name) => Undecodable::Body { name, source },
-        Body::Unknown(name, _) if !Event::NAMES.contains(&&*name) => Undecodable::Type(name),
-        Body::Unknown(name, version) => Undecodable::Version(name, version),
+    read.map_err(|source| match wrong {
+        None => Undecodable::Record(source),
+        Some(Wrong::Body(name)) => Undecodable::Body { name, source },
+        Some(Wrong::Unknown(name, _)) if !Event::NAMES.contains(&&*name) => Undecodable::Type(name),
+        Some(Wrong::Unknown(name, version)) => Undecodable::Version(name, version),
     })
 }
 
-/// What came of the body. The parser's error says only where the text is wrong.
-enum Body {
-    NotCome,
-    Read,
-    Unreadable(String),
+/// What is wrong, if it is the event itself. The parser's error says only where the text is wrong.
+enum Wrong {
+    /// The body does not fit the type.
+    Body(String),
+    /// The type or its version is not known.
     Unknown(String, u32),
 }
 
 struct Reading<'a> {
-    body: &'a mut Body,
+    wrong: &'a mut Option<Wrong>,
 }
 
 impl<'de> DeserializeSeed<'de> for Reading<'_> {
@@ -78,10 +78,10 @@ impl Reading<'_> {
         record: &mut A,
     ) -> Result<Event, A::Error> {
         let Some(read) = Event::next_body(name, version, record) else {
-            *self.body = Body::Unknown(name.into(), version);
+            *self.wrong = Some(Wrong::Unknown(name.into(), version));
             return Err(A::Error::custom("unknown type or version"));
         };
-        *self.body = if read.is_ok() { Body::Read } else { Body::Unreadable(name.into()) };
+        *self.wrong = read.is_err().then(|| Wrong::Body(name.into()));
         read
     }
 }

@@ -1,6 +1,6 @@
 //! Appending: the only `INSERT INTO events`.
 
-use crate::read_model::tables::{LoadError, Stored};
+use crate::read_model::tables::{LoadError, StoredInstant};
 use counterfoil_domain::event::{CHAIN_START, Event, Recorded, chain};
 use counterfoil_domain::ids::{Seq, UserId};
 use counterfoil_domain::plaintext::Digest;
@@ -35,11 +35,11 @@ pub async fn head(connection: &mut PgConnection) -> Result<Head, LoadError> {
     Ok(Head {
         seq: row.try_get::<Option<i64>, _>(0)?.unwrap_or(0) as Seq,
         chain: chain.and_then(|bytes| bytes.try_into().ok()).map_or(CHAIN_START, Digest),
-        decided_at: match row.try_get::<Option<Stored>, _>(2)? {
+        decided_at: match row.try_get::<Option<StoredInstant>, _>(2)? {
             Some(at) => at.instant("events", "decided_at")?,
             None => Timestamp::from_micros(i64::MIN),
         },
-        now: row.try_get::<Stored, _>(3)?.instant("events", "the database's clock")?,
+        now: row.try_get::<StoredInstant, _>(3)?.instant("events", "the database's clock")?,
     })
 }
 

@@ -4,7 +4,7 @@
 //! event in a million costs many short queries and never a long one, and an empty page is not the end. Nothing is
 //! read that comes after the head as of the request, so whoever goes on from where a page ended misses nothing.
 
-use crate::read_model::tables::{LoadError, Stored};
+use crate::read_model::tables::{LoadError, StoredInstant};
 use counterfoil_domain::ids::{OrganizationId, Seq, UserId};
 use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::timestamp::Timestamp;
@@ -98,7 +98,8 @@ pub async fn last_before(
     while after - before > 1 {
         let middle = before + (after - before) / 2;
         let sql = "SELECT decided_at FROM events WHERE seq = $1";
-        let at: Stored = sqlx::query_scalar(sql).bind(middle as i64).fetch_one(&mut *connection).await?;
+        let at: StoredInstant =
+            sqlx::query_scalar(sql).bind(middle as i64).fetch_one(&mut *connection).await?;
         if at.instant("events", "decided_at")? < instant { before = middle } else { after = middle }
     }
     Ok(before)

@@ -41,6 +41,7 @@ pub enum ReadError {
 /// # Errors
 /// The database's.
 pub async fn head(connection: &mut PgConnection) -> Result<Seq, sqlx::Error> {
+    // The greatest, and not the first in descending order: that would be a row whose position was made null.
     let head: Option<i64> = sqlx::query_scalar("SELECT max(seq) FROM events").fetch_one(connection).await?;
     Ok(head.unwrap_or(0) as Seq)
 }

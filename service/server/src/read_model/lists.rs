@@ -5,7 +5,7 @@
 //! comes after all that do, and one that was never used before all that were. Tokens of one instant lie in the order
 //! in which they were issued.
 
-use super::tables::{LoadError, Stored, to_sql, token_row};
+use super::tables::{LoadError, StoredInstant, to_sql, token_row};
 use counterfoil_domain::ids::{GatewayId, Seq, TokenId, UserId};
 use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::{State, Token};
@@ -143,7 +143,7 @@ pub(super) fn read(row: &PgRow) -> Result<Listed, LoadError> {
 fn used(row: &PgRow, from: usize) -> Result<Used, LoadError> {
     let by: Option<Uuid> = row.try_get(from + 1)?;
     let name: Option<String> = row.try_get(from + 2)?;
-    let at: Option<Stored> = row.try_get(from)?;
+    let at: Option<StoredInstant> = row.try_get(from)?;
     Ok(Used {
         at: at.map(|at| at.instant("token_usage", "the last use")).transpose()?,
         by: by.map(|id| (GatewayId(id), name)),

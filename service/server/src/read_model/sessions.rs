@@ -1,7 +1,7 @@
 //! Sessions, as a request presents one. They are looked up in the database and not in memory: only people in
 //! browsers have them, and one that was ended is gone for every node at once.
 
-use super::tables::{LoadError, Stored};
+use super::tables::{LoadError, StoredInstant};
 use counterfoil_domain::ids::{OrganizationId, SessionId, UserId};
 use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::timestamp::Timestamp;
@@ -34,7 +34,7 @@ pub async fn find(pool: &PgPool, digest: &Digest) -> Result<Option<Found>, LoadE
             id: SessionId(row.try_get(0)?),
             user: UserId(row.try_get(1)?),
             home: OrganizationId(row.try_get(2)?),
-            expires_at: row.try_get::<Stored, _>(3)?.instant("sessions", "expires_at")?,
+            expires_at: row.try_get::<StoredInstant, _>(3)?.instant("sessions", "expires_at")?,
         })
     })
     .transpose()

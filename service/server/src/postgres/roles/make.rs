@@ -169,8 +169,9 @@ pub(in crate::postgres) async fn hand_over(
     transaction.commit().await
 }
 
-/// What the service may, of our tables by name: others' in the same schema stay as they are. History stays: no UPDATE and no DELETE on `events`. In one transaction, for a service may be
-/// running, and between the statements it would have too few rights, or too many.
+/// What the service may, of our tables by name: others' in the same schema stay as they are. History stays: no UPDATE
+/// and no DELETE on `events`. In one transaction, for a service may be running, and between the statements it would
+/// have too few rights, or too many.
 pub(in crate::postgres) async fn grant(
     connection: &mut PgConnection,
     service: &str,

@@ -15,9 +15,9 @@ pub(crate) fn to_sql(at: Timestamp) -> OffsetDateTime {
 
 /// An instant as it is stored: microseconds since 2000, whatever they are. PostgreSQL knows `infinity`, and years of six
 /// digits; the driver's own decoding into a calendar panics at them, and whoever may edit a table could stop the service.
-pub(crate) struct Stored(i64);
+pub(crate) struct StoredInstant(i64);
 
-impl Stored {
+impl StoredInstant {
     /// From the eight bytes that PostgreSQL sends.
     pub(crate) fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(i64::from_be_bytes(bytes))
@@ -35,19 +35,19 @@ impl Stored {
     }
 }
 
-impl Type<Postgres> for Stored {
+impl Type<Postgres> for StoredInstant {
     fn type_info() -> PgTypeInfo {
         <OffsetDateTime as Type<Postgres>>::type_info()
     }
 }
 
-impl PgHasArrayType for Stored {
+impl PgHasArrayType for StoredInstant {
     fn array_type_info() -> PgTypeInfo {
         OffsetDateTime::array_type_info()
     }
 }
 
-impl Decode<'_, Postgres> for Stored {
+impl Decode<'_, Postgres> for StoredInstant {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
         match value.format() {
             PgValueFormat::Binary => Ok(Self::from_bytes(value.as_bytes()?.try_into()?)),
@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn what_lies_outside_of_the_calendar_is_named_and_nothing_panics() {
-        let read = |micros: i64| Stored::from_bytes(micros.to_be_bytes()).instant("tokens", "expires_at");
+        let read =
+            |micros: i64| StoredInstant::from_bytes(micros.to_be_bytes()).instant("tokens", "expires_at");
         assert_eq!(read(0).unwrap().to_string(), "2000-01-01T00:00:00Z");
         let last = 253_402_300_799_999_999 - EPOCH;
         assert_eq!(read(last).unwrap().to_string(), "9999-12-31T23:59:59.999999Z");

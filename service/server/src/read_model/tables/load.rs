@@ -2,7 +2,7 @@
 
 use super::owners::{load_due, load_gateways, load_swept, load_users};
 use super::token_row::{self, COLUMNS};
-use super::{LoadError, Stored, rows};
+use super::{LoadError, StoredInstant, rows};
 use counterfoil_domain::ids::{Seq, SessionId, UserId, ValueId};
 use counterfoil_domain::names::Names;
 use counterfoil_domain::state::{Session, State};
@@ -128,7 +128,7 @@ async fn load_sessions(
     }
     let sql = "SELECT id, user_id, expires_at FROM sessions WHERE id = ANY($1)";
     for row in sqlx::query(sql).bind(&ids).fetch_all(connection).await? {
-        let expires_at = row.try_get::<Stored, _>(2)?.instant("sessions", "expires_at")?;
+        let expires_at = row.try_get::<StoredInstant, _>(2)?.instant("sessions", "expires_at")?;
         let session = Session { user: UserId(row.try_get(1)?), expires_at };
         state.sessions.insert(SessionId(row.try_get(0)?), session);
     }

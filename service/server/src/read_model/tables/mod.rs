@@ -14,7 +14,7 @@ pub mod store;
 pub(crate) mod token_copy;
 pub mod token_row;
 
-pub(crate) use instant::{Stored, to_sql};
+pub(crate) use instant::{StoredInstant, to_sql};
 
 /// A row that no fold can have written: the table was changed by hand, or by a newer version.
 #[derive(Debug, thiserror::Error)]

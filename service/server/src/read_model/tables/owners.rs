@@ -1,7 +1,7 @@
 //! Loading, second half: the owners of what a batch names, and what stands of theirs.
 
 use super::load::{insert_tokens, tokens_where};
-use super::{LoadError, Stored, rows};
+use super::{LoadError, StoredInstant, rows};
 use counterfoil_domain::ids::{GatewayId, TokenId, UserId};
 use counterfoil_domain::names::Names;
 use counterfoil_domain::state::State;
@@ -114,7 +114,7 @@ async fn load_standing(
     for row in sqlx::query(sql).bind(users).fetch_all(connection).await? {
         let slots: Vec<i16> = row.try_get(1)?;
         let ids: Vec<Uuid> = row.try_get(2)?;
-        let expiries: Vec<Option<Stored>> = row.try_get(3)?;
+        let expiries: Vec<Option<StoredInstant>> = row.try_get(3)?;
         if let Some(user) = state.users.get_mut(&UserId(row.try_get(0)?)) {
             let entries = slots.into_iter().zip(ids).zip(expiries);
             user.standing = entries

@@ -1,7 +1,7 @@
 //! Tokens in COPY's binary form: millions of rows, for the index at a start and for verification.
 
 use super::token_row::{bad, digest, how_ended, instant, owner, previous_from_json, scopes, value_ref};
-use super::{LoadError, Stored, Unreadable};
+use super::{LoadError, StoredInstant, Unreadable};
 use crate::postgres::copy::{CopyError, Fields};
 use counterfoil_domain::ids::{OrganizationId, TokenId};
 use counterfoil_domain::scope::Scopes;
@@ -140,9 +140,9 @@ fn text<'a>(column: &'a [u8], name: &str) -> Result<&'a str, Unreadable> {
 }
 
 fn optional_instant(fields: &mut Fields<'_>, column: &str) -> Result<Option<Timestamp>, LoadError> {
-    Ok(instant(fields.optional()?.map(Stored::from_bytes), column)?)
+    Ok(instant(fields.optional()?.map(StoredInstant::from_bytes), column)?)
 }
 
 fn issued_at(fields: &mut Fields<'_>) -> Result<Timestamp, LoadError> {
-    Ok(Stored::from_bytes(fields.array()?).instant("tokens", "issued_at")?)
+    Ok(StoredInstant::from_bytes(fields.array()?).instant("tokens", "issued_at")?)
 }

@@ -1,6 +1,6 @@
 //! A token as a row.
 
-use super::{Stored, Unreadable};
+use super::{StoredInstant, Unreadable};
 use counterfoil_domain::ids::{GatewayId, OrganizationId, TokenId, UserId, ValueId};
 use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::scope::Scopes;
@@ -35,7 +35,7 @@ pub fn read(row: &PgRow) -> Result<Token, super::LoadError> {
         note: value_ref(row.try_get(10)?, row.try_get(11)?)?,
         issued_by: row.try_get::<Option<Uuid>, _>(12)?.map(TokenId),
         since: row.try_get::<i64, _>(13)? as u64,
-        issued_at: row.try_get::<Stored, _>(14)?.instant(TABLE, "issued_at")?,
+        issued_at: row.try_get::<StoredInstant, _>(14)?.instant(TABLE, "issued_at")?,
         issued_seq: row.try_get::<i64, _>(15)? as u64,
         disabled: row.try_get(16)?,
         slot: row.try_get::<Option<i16>, _>(17)?.map(|slot| slot as u16),
@@ -56,7 +56,7 @@ pub(super) fn bad(what: &str) -> Unreadable {
 }
 
 /// An instant that may be absent.
-pub(super) fn instant(stored: Option<Stored>, column: &str) -> Result<Option<Timestamp>, Unreadable> {
+pub(super) fn instant(stored: Option<StoredInstant>, column: &str) -> Result<Option<Timestamp>, Unreadable> {
     stored.map(|stored| stored.instant(TABLE, column)).transpose()
 }
 
