@@ -50,13 +50,14 @@ pub(crate) fn socket_dir(cluster: &Path, account: &Account) -> PathBuf {
     let is_ours = |path: &PathBuf| {
         fs::symlink_metadata(path).map_or(true, |found| found.is_dir() && found.uid() == account.uid.as_raw())
     };
-    all.find(|path| is_ours(path) && !listens_in(path)).unwrap_or_else(|| usual.into())
+    all.find(|path| is_ours(path) && listens_in(path) != Some(true)).unwrap_or_else(|| usual.into())
 }
 
 /// Removes what a killed server left in the socket's directory: PostgreSQL would take a zombie or a stranger with its
-/// number for a server that listens.
+/// number for a server that listens. Nothing is removed that names no process: a server that a killed program started
+/// may be about to make it.
 pub(crate) fn clear_socket_dir(socket: &Path) {
-    if !listens_in(socket) {
+    if listens_in(socket) == Some(false) {
         for name in [SOCKET, SOCKET_LOCK] {
             let _ = fs::remove_file(socket.join(name));
         }

@@ -101,6 +101,13 @@ impl PrivateCluster {
             say("starting the private PostgreSQL …");
             this.server.start(say).await?;
         }
+        // One that a killed program was starting had not yet said where, or was found only after a place was chosen.
+        let said = this.server.running().map(|postmaster| postmaster.socket);
+        if let (Some(said), Some(server)) =
+            (said.filter(|said| said.is_absolute()), Arc::get_mut(&mut this.server))
+        {
+            server.socket = said;
+        }
         this.watch = Some(tokio::spawn(watch::watch(this.server.clone(), this.homes.clone())));
         Ok(this)
     }

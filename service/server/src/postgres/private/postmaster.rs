@@ -53,10 +53,11 @@ pub(crate) fn look(cluster: &Path, account: &Account) -> Found {
     }
 }
 
-/// Whether some server listens in a socket's directory.
-pub(crate) fn listens_in(socket: &Path) -> bool {
-    let text = fs::read_to_string(socket.join(SOCKET_LOCK)).unwrap_or_default();
-    text.lines().next().is_some_and(|pid| is_postgres(&Path::new("/proc").join(pid.trim())))
+/// Whether the process that a socket's directory names as its server is one; none if it names none.
+pub(crate) fn listens_in(socket: &Path) -> Option<bool> {
+    let text = fs::read_to_string(socket.join(SOCKET_LOCK)).ok()?;
+    let pid: i32 = text.lines().next()?.trim().parse().ok()?;
+    Some(is_postgres(&Path::new("/proc").join(pid.to_string())))
 }
 
 /// Whether a process lives and is a PostgreSQL.

@@ -140,3 +140,37 @@ async fn lock_files_of_a_zombie_are_removed() {
     leave(cluster).await;
     zombie.wait().unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_has_yet_to_say_where_it_listens_is_found_there() {
+    let scratch = Scratch::with_data().await;
+    let cluster = enter(scratch.path()).await.unwrap();
+    let file = cluster.cluster_dir().join("postmaster.pid");
+    let (text, socket) = (fs::read_to_string(&file).unwrap(), cluster.socket_dir().to_path_buf());
+    leave(cluster).await;
+    // A program was killed that had just started it: it has its socket's lock, and its file says no more than these lines.
+    let starting = scratch.path().join("bin/postgres");
+    fs::create_dir(starting.parent().unwrap()).unwrap();
+    fs::copy("/bin/sleep", &starting).unwrap();
+    let mut starting = std::process::Command::new(starting);
+    let mut starting = starting.arg("60").current_dir(file.parent().unwrap()).spawn().unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let [begun, said] =
+        [4, lines.len()].map(|number| format!("{}\n{}\n", starting.id(), lines[1..number].join("\n")));
+    fs::write(&file, &begun).unwrap();
+    fs::create_dir(&socket).unwrap();
+    let owner = MetadataExt::uid(&fs::metadata(file.parent().unwrap()).unwrap());
+    std::os::unix::fs::chown(&socket, Some(owner), None).unwrap();
+    fs::write(socket.join(".s.PGSQL.5432.lock"), &begun).unwrap();
+    let (found, ()) = tokio::join!(enter(scratch.path()), async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        fs::write(&file, &said).unwrap();
+    });
+    let found = found.unwrap();
+    assert_eq!(found.socket_dir(), socket);
+    assert_eq!(found.postmaster_pid(), Some(starting.id() as i32));
+    std::mem::forget(found);
+    starting.kill().unwrap();
+    starting.wait().unwrap();
+    fs::remove_dir_all(&socket).unwrap();
+}
