@@ -159,17 +159,25 @@ type Replies = Vec<Result<Reply, Refused>>;
 
 impl Task {
     async fn run(mut self) {
+        // A restart is over with the first proof, so it does not wait for a pause between commands.
+        self.prove().await;
         while self.queue.collect(PROOF).await {
             let batch = self.queue.next_batch();
-            if !batch.is_empty() {
+            if batch.is_empty() {
+                self.prove().await;
+            } else {
                 self.work(batch).await;
                 self.node.prove_if_due().await;
-            } else if let Err(doubt) = self.node.prove().await {
-                // Whoever came while a session was tried for is not kept waiting for the next try.
-                self.queue.turn_away(NotNow::InDoubt(doubt));
             }
         }
         self.node.leave().await;
+    }
+
+    async fn prove(&mut self) {
+        if let Err(doubt) = self.node.prove().await {
+            // Whoever came while a session was tried for is not kept waiting for the next try.
+            self.queue.turn_away(NotNow::InDoubt(doubt));
+        }
     }
 
     /// Has a batch decided; after a definite error its commands one by one, so that the culprit fails alone.
