@@ -5,6 +5,7 @@ use crate::support::{PATIENCE, Service, until};
 use crate::whole::whole;
 use counterfoil::clock::Clock;
 use counterfoil::event_log::steps::{Fault, Faults, Step};
+use counterfoil::event_log::writer::WeakWriter;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -12,12 +13,25 @@ use std::time::{Duration, Instant};
 
 /// Breaks a step so many times.
 #[derive(Clone, Default)]
-struct Breaker(Arc<Mutex<Option<(Step, Fault, usize)>>>);
+struct Breaker {
+    armed: Arc<Mutex<Option<(Step, Fault, usize)>>>,
+    /// Who is to have so many commands before anything is done with them.
+    gathers: Arc<Mutex<Option<(WeakWriter, usize)>>>,
+}
 
 impl Breaker {
     fn faults(&self) -> Faults {
-        let armed = self.0.clone();
+        let Self { armed, gathers } = self.clone();
         Arc::new(move |reached| {
+            if let Some((writer, count)) = gathers.lock().unwrap().take() {
+                let since = Instant::now();
+                // The writer's own task waits here: whoever comes later than a fault is told of that, and does not write.
+                while writer.upgrade().is_some_and(|writer| writer.waiting() < count)
+                    && since.elapsed() < PATIENCE
+                {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
             let mut armed = armed.lock().unwrap();
             match armed.as_mut() {
                 Some((step, fault, times)) if *step == reached && *times > 0 => {
@@ -30,12 +44,18 @@ impl Breaker {
     }
 
     fn arm(&self, step: Step, fault: Fault, times: usize) {
-        *self.0.lock().unwrap() = Some((step, fault, times));
+        *self.armed.lock().unwrap() = Some((step, fault, times));
+    }
+
+    /// The same, for so many commands that come together.
+    fn arm_for(&self, service: &Service, count: usize, (step, fault, times): (Step, Fault, usize)) {
+        *self.gathers.lock().unwrap() = Some((service.app().writer.downgrade(), count));
+        self.arm(step, fault, times);
     }
 
     /// Whether every armed fault has struck.
     fn is_spent(&self) -> bool {
-        self.0.lock().unwrap().is_none_or(|(_, _, times)| times == 0)
+        self.armed.lock().unwrap().is_none_or(|(_, _, times)| times == 0)
     }
 }
 
@@ -104,7 +124,7 @@ async fn broken_once(
     let key = format!("{step:?}-{fault:?}-{times}");
     let (doomed, narrowed) = (service.issue(json!({})).await, service.issue(json!({})).await);
     let issued_before = service.events("token.issued").await;
-    breaker.arm(step, fault, times);
+    breaker.arm_for(&service, 3, (step, fault, times));
     let (doomed_path, narrowed_path) = (path(&doomed), path(&narrowed));
     let (issue, revoke, narrow) = tokio::join!(
         call(&service, Method::POST, "/v1/user/tokens", Some(&key), Some(json!({}))),
