@@ -209,11 +209,11 @@ async fn no_room_for_data_is_not_now_and_heals() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_room_for_the_write_ahead_log_is_not_now_and_heals() {
     let test = "no_room_for_the_write_ahead_log_is_not_now_and_heals";
-    where_one_may_mount(test, fills("pg_wal", Little::Room(40))).await;
+    where_one_may_mount(test, fills("pg_wal", Little::Room(160))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_files_for_the_write_ahead_log_is_not_now_and_heals() {
     let test = "no_more_files_for_the_write_ahead_log_is_not_now_and_heals";
-    where_one_may_mount(test, fills("pg_wal", Little::Files(4))).await;
+    where_one_may_mount(test, fills("pg_wal", Little::Files(12))).await;
 }
