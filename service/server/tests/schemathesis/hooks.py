@@ -27,6 +27,8 @@ TRIES = 1 if os.environ["COUNTERFOIL_ALONE"] else 100
 COOKIE = "__Host-counterfoil_session"
 # Fewer than a user may have, so that there is room for those that are made up.
 MOST_TOKENS = 40
+# Fewer than a user may have: with the next one the oldest ends.
+MOST_SESSIONS = 90
 
 
 class Owner:
@@ -36,11 +38,12 @@ class Owner:
         self.password = MADE["owner"]["password"]
         self.cookie = None
         self.plaintext = self.id = None
-        self.issued = 0
+        self.issued = self.signed_in = 0
 
     def session(self):
         """A session's cookie, and what a browser sends with it."""
-        if self.cookie is None:
+        if self.cookie is None or self.signed_in > MOST_SESSIONS:
+            self.signed_in = 0
             signed_in = self.ask("POST", "/v1/session", json=self.sign_in())
             self.cookie = signed_in.cookies[COOKIE]
         return {"Cookie": f"{COOKIE}={self.cookie}", "Origin": PUBLIC_URL}
@@ -174,6 +177,8 @@ def after_call(ctx, case, response):
         return
     if operation == "issue_token":
         owner.issued += 1
+    if operation == "sign_in":
+        owner.signed_in += 1
     if operation == "change_password":
         owner.changed_password(case.body["new_password"])
     if operation in ENDS_SESSIONS:
