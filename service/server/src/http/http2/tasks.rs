@@ -3,7 +3,6 @@
 use crate::http::progress::Progress;
 use hyper::rt::Executor;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use tokio::sync::Notify;
@@ -29,8 +28,9 @@ impl Tasks {
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, stream: F) {
         let (progress, cut) = (Arc::<Progress>::default(), self.0.clone());
+        // Boxed: pinned in the task it would be there twice, as what is moved in and as what is pinned.
+        let mut stream = Box::pin(stream);
         tokio::spawn(PROGRESS.scope(progress.clone(), async move {
-            let mut stream = pin!(stream);
             let ended = poll_fn(|cx| match stream.as_mut().poll(cx) {
                 Poll::Pending if progress.is_cut(cx) => {
                     cut.notify_one();
