@@ -28,7 +28,7 @@ bench:
 ALONE = crashes:: disconnects:: floods:: overload:: contract::schemathesis:: verify::beside::
 SOAK = COUNTERFOIL_SOAK=1 cargo test --release --no-fail-fast
 
-## soak: the long runs, with the full counts of every fault and attack; about an hour
+## soak: the long runs, with the full counts of every fault and attack; about three quarters of an hour
 soak:
 	@ops/install postgresql curl schemathesis
 	failed=0; \
