@@ -26,9 +26,8 @@ impl Breaker {
             if let Some((writer, count)) = gathers.lock().unwrap().take() {
                 let since = Instant::now();
                 // The writer's own task waits here: whoever comes later than a fault is told of that, and does not write.
-                while writer.upgrade().is_some_and(|writer| writer.waiting() < count)
-                    && since.elapsed() < PATIENCE
-                {
+                while writer.upgrade().is_some_and(|writer| writer.waiting() < count) {
+                    assert!(since.elapsed() < PATIENCE, "{count} commands do not come");
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }

@@ -38,12 +38,12 @@ class Owner:
         self.password = MADE["owner"]["password"]
         self.cookie = None
         self.plaintext = self.id = None
-        self.issued = self.signed_in = 0
+        self.issued = self.sessions = 0
 
     def session(self):
         """A session's cookie, and what a browser sends with it."""
-        if self.cookie is None or self.signed_in > MOST_SESSIONS:
-            self.signed_in = 0
+        if self.cookie is None or self.sessions > MOST_SESSIONS:
+            self.sessions = 0
             signed_in = self.ask("POST", "/v1/session", json=self.sign_in())
             self.cookie = signed_in.cookies[COOKIE]
         return {"Cookie": f"{COOKIE}={self.cookie}", "Origin": PUBLIC_URL}
@@ -178,7 +178,7 @@ def after_call(ctx, case, response):
     if operation == "issue_token":
         owner.issued += 1
     if operation == "sign_in":
-        owner.signed_in += 1
+        owner.sessions += 1
     if operation == "change_password":
         owner.changed_password(case.body["new_password"])
     if operation in ENDS_SESSIONS:

@@ -101,15 +101,20 @@ impl PrivateCluster {
             say("starting the private PostgreSQL …");
             this.server.start(say).await?;
         }
-        // One that a killed program was starting had not yet said where, or was found only after a place was chosen.
-        let said = this.server.running().map(|postmaster| postmaster.socket);
-        if let (Some(said), Some(server)) =
-            (said.filter(|said| said.is_absolute()), Arc::get_mut(&mut this.server))
+        this.look_where_it_listens();
+        this.watch = Some(tokio::spawn(watch::watch(this.server.clone(), this.homes.clone())));
+        Ok(this)
+    }
+
+    /// Takes the server at its word. One that a killed program was starting had not yet said where it listens, or was found
+    /// only after a place was chosen. To be called before the watch shares the server.
+    fn look_where_it_listens(&mut self) {
+        let said = self.server.running().map(|postmaster| postmaster.socket);
+        if let (Some(said), Some(server)) = (said, Arc::get_mut(&mut self.server))
+            && said.is_absolute()
         {
             server.socket = said;
         }
-        this.watch = Some(tokio::spawn(watch::watch(this.server.clone(), this.homes.clone())));
-        Ok(this)
     }
 
     /// Connects as the bootstrap superuser.

@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions, Connection};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 
 #[tokio::test]
 async fn leaving_a_server_that_died_is_no_error() {
@@ -117,24 +118,51 @@ async fn a_server_whose_files_were_removed_is_not_in_the_way() {
     kill(pid, Signal::SIGQUIT).unwrap();
 }
 
+/// What a server writes down of itself, for a test that writes it down of another process.
+struct Files {
+    postmaster: PathBuf,
+    /// What it held, without its first line, which is the process.
+    lines: Vec<String>,
+    socket: PathBuf,
+    owner: u32,
+}
+
+impl Files {
+    /// Those of a cluster that was started once.
+    async fn of(scratch: &Scratch) -> Self {
+        let cluster = enter(scratch.path()).await.unwrap();
+        let postmaster = cluster.cluster_dir().join("postmaster.pid");
+        let text = fs::read_to_string(&postmaster).unwrap();
+        let (lines, socket) =
+            (text.lines().skip(1).map(String::from).collect(), cluster.socket_dir().to_path_buf());
+        leave(cluster).await;
+        let owner = MetadataExt::uid(&fs::metadata(postmaster.parent().unwrap()).unwrap());
+        Self { postmaster, lines, socket, owner }
+    }
+
+    /// Names a process as the cluster's, with so many of the lines behind it.
+    fn name(&self, process: u32, lines: usize) {
+        fs::write(&self.postmaster, format!("{process}\n{}\n", self.lines[..lines].join("\n"))).unwrap();
+    }
+
+    /// Names a process as the one that listens.
+    fn name_at_the_socket(&self, process: u32) {
+        fs::create_dir(&self.socket).unwrap();
+        std::os::unix::fs::chown(&self.socket, Some(self.owner), None).unwrap();
+        fs::write(self.socket.join(".s.PGSQL.5432.lock"), format!("{process}\n")).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn lock_files_of_a_zombie_are_removed() {
     let scratch = Scratch::with_data().await;
-    let cluster = enter(scratch.path()).await.unwrap();
-    let file = cluster.cluster_dir().join("postmaster.pid");
-    let (text, socket) = (fs::read_to_string(&file).unwrap(), cluster.socket_dir().to_path_buf());
-    leave(cluster).await;
-    let owner = MetadataExt::uid(&fs::metadata(scratch.path().join("postgres")).unwrap());
+    let files = Files::of(&scratch).await;
     // Ended, and not collected: its number is taken until this test collects it. PostgreSQL minds its own user's only.
-    let mut zombie = std::process::Command::new("true").uid(owner).spawn().unwrap();
+    let mut zombie = std::process::Command::new("true").uid(files.owner).spawn().unwrap();
     let stat = format!("/proc/{}/stat", zombie.id());
     until(|| fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z "))).await;
-    let rest: Vec<&str> = text.lines().skip(1).collect();
-    let text = format!("{}\n{}\n", zombie.id(), rest.join("\n"));
-    fs::write(&file, &text).unwrap();
-    fs::create_dir(&socket).unwrap();
-    std::os::unix::fs::chown(&socket, Some(owner), None).unwrap();
-    fs::write(socket.join(".s.PGSQL.5432.lock"), &text).unwrap();
+    files.name(zombie.id(), files.lines.len());
+    files.name_at_the_socket(zombie.id());
     let cluster = enter(scratch.path()).await.unwrap();
     assert_eq!(ask(&cluster, "SELECT 1").await.unwrap(), 1);
     leave(cluster).await;
@@ -144,33 +172,24 @@ async fn lock_files_of_a_zombie_are_removed() {
 #[tokio::test]
 async fn a_server_that_has_yet_to_say_where_it_listens_is_found_there() {
     let scratch = Scratch::with_data().await;
-    let cluster = enter(scratch.path()).await.unwrap();
-    let file = cluster.cluster_dir().join("postmaster.pid");
-    let (text, socket) = (fs::read_to_string(&file).unwrap(), cluster.socket_dir().to_path_buf());
-    leave(cluster).await;
-    // A program was killed that had just started it: it has its socket's lock, and its file says no more than these lines.
-    let starting = scratch.path().join("bin/postgres");
-    fs::create_dir(starting.parent().unwrap()).unwrap();
-    fs::copy("/bin/sleep", &starting).unwrap();
-    let mut starting = std::process::Command::new(starting);
-    let mut starting = starting.arg("60").current_dir(file.parent().unwrap()).spawn().unwrap();
-    let lines: Vec<&str> = text.lines().collect();
-    let [begun, said] =
-        [4, lines.len()].map(|number| format!("{}\n{}\n", starting.id(), lines[1..number].join("\n")));
-    fs::write(&file, &begun).unwrap();
-    fs::create_dir(&socket).unwrap();
-    let owner = MetadataExt::uid(&fs::metadata(file.parent().unwrap()).unwrap());
-    std::os::unix::fs::chown(&socket, Some(owner), None).unwrap();
-    fs::write(socket.join(".s.PGSQL.5432.lock"), &begun).unwrap();
+    let files = Files::of(&scratch).await;
+    // A program was killed that had just started it: it has its socket's lock, and its file says no more than three lines.
+    let program = scratch.path().join("bin/postgres");
+    fs::create_dir(program.parent().unwrap()).unwrap();
+    fs::copy("/bin/sleep", &program).unwrap();
+    let mut starting = std::process::Command::new(program);
+    let mut starting = starting.arg("60").current_dir(files.postmaster.parent().unwrap()).spawn().unwrap();
+    files.name(starting.id(), 3);
+    files.name_at_the_socket(starting.id());
     let (found, ()) = tokio::join!(enter(scratch.path()), async {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        fs::write(&file, &said).unwrap();
+        files.name(starting.id(), files.lines.len());
     });
     let found = found.unwrap();
-    assert_eq!(found.socket_dir(), socket);
+    assert_eq!(found.socket_dir(), files.socket);
     assert_eq!(found.postmaster_pid(), Some(starting.id() as i32));
     std::mem::forget(found);
     starting.kill().unwrap();
     starting.wait().unwrap();
-    fs::remove_dir_all(&socket).unwrap();
+    fs::remove_dir_all(&files.socket).unwrap();
 }
