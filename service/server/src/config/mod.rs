@@ -74,10 +74,12 @@ pub struct Metrics {
 pub struct Limits {
     /// Standing personal tokens per user, 1 to 50. Default 50.
     pub tokens_per_user: usize,
-    /// Connections at a time, and as many streams of HTTP/2 beyond the first of each connection, 1 to 1000000, as all
-    /// limits that follow. Default 10000.
+    /// Connections at a time, 1 to 1000000, as all limits that follow. One in 32 may speak HTTP/2, and one in 32 may keep
+    /// the service waiting, for a body or with an answer; 64 may in any case, and of more the slowest make way. Default
+    /// 10000.
     pub connections: usize,
-    /// Requests under way at a time; what comes on top is answered 503. Default 2048.
+    /// Requests under way at a time, and as many streams of HTTP/2 beyond the first of each connection; what comes on top
+    /// is answered 503. Default 2048.
     pub requests: usize,
     /// Requests a second of one working credential. Introspections by a gateway are not counted. Default 1000.
     pub credential_per_second: NonZeroU32,

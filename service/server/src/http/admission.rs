@@ -6,16 +6,17 @@ use super::cookies::changes;
 use super::door::in_the_form_of_the_door;
 use super::edge::{HEAD_BYTES, MOST_HEADERS};
 use super::front;
-use super::places::{Held, Places};
+use super::places::{Coming, Held, Places};
 use super::problem::{FailedAuthentication, Problem};
 use super::progress::Progress;
 use super::seen::{Notes, Seen};
+use super::slow::Crowd;
 use super::tracked::{HasRoom, Incoming, Kept, Outgoing};
 use super::wire::Times;
 use crate::app::App;
 use crate::config::Config;
 use crate::event_log::failure::NotNow;
-use crate::ops::memory::{FREE, Memory, Room};
+use crate::ops::memory::{FREE, Memory};
 use crate::ops::metrics::Limited;
 use crate::ops::rates::ClientAddress;
 use crate::ops::telemetry::REQUEST;
@@ -44,8 +45,6 @@ pub struct Edge {
     pub bounds: Bounds,
     /// Places for requests under way.
     requests: Places,
-    /// Room for bodies.
-    memory: Memory,
     /// How long the drain takes.
     pub drain: DrainTimes,
     /// How long a handler may take.
@@ -90,7 +89,10 @@ impl Edge {
         let bounds = Bounds {
             times: Times::default(),
             connections: Arc::new(Semaphore::new(config.limits.connections)),
-            streams: Arc::new(Semaphore::new(config.limits.connections)),
+            streams: Arc::new(Semaphore::new(config.limits.requests)),
+            waits: Crowd::of_requests(config.limits.connections, &app.metrics.slow_ended),
+            http2: Crowd::of_http2(config.limits.connections, &app.metrics.slow_ended),
+            memory: app.memory.clone(),
             drain: app.drain.clone(),
             clock: app.clock.clone(),
             metrics: app.metrics.clone(),
@@ -99,7 +101,6 @@ impl Edge {
             app: app.clone(),
             router,
             bounds,
-            memory: app.memory.clone(),
             requests: Places::new(config.limits.requests, app.metrics.shed.clone()),
             drain,
             handler: HANDLER,
@@ -114,7 +115,7 @@ impl Edge {
         edge.bounds.connections = Arc::new(Semaphore::new(METRICS_PLACES));
         edge.bounds.streams = Arc::new(Semaphore::new(METRICS_PLACES));
         edge.requests = Places::new(METRICS_PLACES, app.metrics.shed.clone());
-        edge.memory = Memory::new(&app.metrics.shed);
+        edge.bounds.memory = Memory::new(&app.metrics.shed);
         edge.told = false;
         edge
     }
@@ -145,9 +146,9 @@ impl Edge {
         self.requests.take().map_err(|_| Problem::overloaded())
     }
 
-    /// Room for a body that comes: none so far.
-    pub fn coming(&self) -> Room {
-        self.memory.coming()
+    /// A body that comes from this address: nothing of it so far.
+    pub(super) fn coming(&self, from: IpAddr, progress: &Arc<Progress>) -> Coming {
+        Coming::new(self.bounds.memory.coming(), self.bounds.waits.clone(), from, progress.clone())
     }
 
     /// The answer to a request that changes nothing, with room for its body until the client has taken that.
@@ -156,7 +157,7 @@ impl Edge {
         if bytes <= FREE || response.extensions().get::<HasRoom>().is_some() {
             return response;
         }
-        match self.memory.going(bytes) {
+        match self.bounds.memory.going(bytes) {
             Ok(room) => response.map(|body| Body::new(Kept::new(body, room))),
             Err(_) => Problem::overloaded().into_response(),
         }
@@ -182,7 +183,7 @@ impl Edge {
                 extensions.insert(notes.clone());
                 extensions.insert(progress.clone());
                 let read_only = !changes(request.method());
-                let held = Arc::new(Held::new(place, &self.requests, self.coming()));
+                let held = Arc::new(Held::new(place, &self.requests, self.coming(peer, &progress)));
                 let (tracked, holds) = (progress.clone(), held.clone());
                 let request = request.map(|body| Body::new(Incoming::new(body, tracked, holds)));
                 let response = self.route(request, seen.id(), held).await;

@@ -1,20 +1,19 @@
 //! Bodies: one way to read each kind, with one answer to each mistake.
 
-use super::places::{Overloaded, with_buffer};
+use super::places::{Coming, Overloaded};
 use super::problem::Problem;
-use crate::ops::memory::Room;
 use axum::body::Body;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, header};
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Bytes of a body of `/v1`.
@@ -73,14 +72,14 @@ pub async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
 }
 
 /// Reads a body of at most `limit` bytes as it comes from the connection. What has come already is not waited for, and
-/// before anything is, `before_waiting` may refuse, or says where there is room for it.
+/// before anything is, `before_waiting` may refuse, or says by what it is bounded.
 ///
 /// # Errors
 /// That refusal, or [`BodyError`].
-pub async fn read_incoming<E: From<BodyError>>(
+pub(super) async fn read_incoming<E: From<BodyError>>(
     mut body: Incoming,
     limit: usize,
-    before_waiting: impl FnOnce() -> Result<Room, E>,
+    before_waiting: impl FnOnce() -> Result<Coming, E>,
 ) -> Result<Bytes, E> {
     let mut bytes = Vec::new();
     // Most bodies come with their head, in one piece: they are not copied, and no timer is made for them.
@@ -97,27 +96,46 @@ pub async fn read_incoming<E: From<BodyError>>(
         // Copied, since a piece keeps the whole buffer that it came in.
         bytes.extend_from_slice(&data);
     }
-    let mut room = before_waiting()?;
-    let mut hold = |bytes: usize| room.hold(with_buffer(bytes)).map_err(|_| BodyError::Overloaded);
+    let mut coming = before_waiting()?;
     let rest = async {
-        hold(bytes.len())?;
-        while let Some(frame) = body.frame().await {
+        coming.has_come(bytes.len())?;
+        while let Some(frame) = poll_fn(|cx| waited_for(&mut body, &mut coming, cx)).await? {
             let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
             if bytes.len() + data.len() > limit {
                 return Err(BodyError::TooLarge);
             }
             bytes.extend_from_slice(&data);
-            hold(bytes.len())?;
+            coming.has_come(bytes.len())?;
         }
         Ok(bytes.into())
     };
     Ok(tokio::time::timeout(TIMEOUT, rest).await.unwrap_or(Err(BodyError::Timeout))?)
 }
 
+/// The next piece of a body, as long as it is waited for.
+fn waited_for(
+    body: &mut Incoming,
+    coming: &mut Coming,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Option<hyper::Result<Frame<Bytes>>>, Overloaded>> {
+    match Pin::new(body).poll_frame(cx) {
+        Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+        Poll::Pending => {
+            coming.waits(cx).map_or_else(|overloaded| Poll::Ready(Err(overloaded)), |()| Poll::Pending)
+        }
+    }
+}
+
 fn ready_now<T>(poll: Poll<T>) -> Option<T> {
     match poll {
         Poll::Ready(value) => Some(value),
         Poll::Pending => None,
+    }
+}
+
+impl From<Overloaded> for BodyError {
+    fn from(_: Overloaded) -> Self {
+        Self::Overloaded
     }
 }
 

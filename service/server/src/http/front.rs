@@ -50,7 +50,7 @@ pub(super) async fn introspect(
     let (parts, body) = request.into_parts();
     let is_client = || {
         drop(place.take());
-        early(&edge.app, &parts.headers).map(|()| edge.coming())
+        early(&edge.app, &parts.headers).map(|()| edge.coming(peer, &progress))
     };
     let response = match body::read_incoming(body, LIMIT, is_client).await {
         Ok(form) => {

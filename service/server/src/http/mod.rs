@@ -24,6 +24,7 @@ pub mod progress;
 mod public;
 pub mod query;
 pub mod seen;
+mod slow;
 pub mod starting;
 pub mod tracked;
 pub mod v1;

@@ -8,14 +8,14 @@ use std::task::Context;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Phase {
-    /// No byte of the next request has come.
-    Idle,
-    /// A head is coming.
-    Head,
+    /// The next request is waited for.
+    Waiting,
     /// The answer is complete; the next request has not been waited for yet.
     Answered,
     /// A request is being answered: its own limits hold.
     Request,
+    /// The next request is waited for without hyper.
+    Rests,
     /// The connection speaks HTTP/2: its frames are looked at.
     Streams,
 }
@@ -27,10 +27,10 @@ pub struct Progress {
     phase: AtomicU8,
     /// Whether the body of a request may still be coming.
     body_comes: AtomicBool,
-    /// Whether the request had a body.
-    had_body: AtomicBool,
     /// Whether what was not written of the answer is not to be written any more.
     cut: AtomicBool,
+    /// Whether its client kept the service waiting and made way for others.
+    made_way: AtomicBool,
     /// Who writes, while its client takes nothing.
     writer: AtomicWaker,
 }
@@ -39,7 +39,6 @@ impl Progress {
     /// A request has come; `body` says whether more of it will.
     pub fn request(&self, body: bool) {
         self.body_comes.store(body, Ordering::Relaxed);
-        self.had_body.store(body, Ordering::Relaxed);
         self.goes_on(Phase::Request);
     }
 
@@ -71,6 +70,21 @@ impl Progress {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
+    /// Whether the next request is waited for without hyper.
+    pub(super) fn rests(&self) -> bool {
+        self.phase() == Phase::Rests
+    }
+
+    /// Its client made way for others.
+    pub(super) fn makes_way(&self) {
+        self.made_way.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its client made way for others.
+    pub(super) fn made_way(&self) -> bool {
+        self.made_way.load(Ordering::Relaxed)
+    }
+
     /// There may be more to read, though nobody will.
     pub(super) fn more_comes(&self) {
         self.body_comes.store(true, Ordering::Relaxed);
@@ -81,18 +95,13 @@ impl Progress {
         self.body_comes.load(Ordering::Relaxed)
     }
 
-    /// Whether the last request had a body.
-    pub(super) fn had_body(&self) -> bool {
-        self.had_body.load(Ordering::Relaxed)
-    }
-
     /// Where the connection is.
     pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Relaxed) {
-            0 => Phase::Idle,
-            1 => Phase::Head,
-            2 => Phase::Answered,
-            3 => Phase::Request,
+            0 => Phase::Waiting,
+            1 => Phase::Answered,
+            2 => Phase::Request,
+            3 => Phase::Rests,
             _ => Phase::Streams,
         }
     }

@@ -6,15 +6,18 @@ use super::edge::Open;
 use super::problem::Problem;
 use super::progress::Progress;
 use super::seen::name;
+use super::slow::Crowd;
 use super::tracked::Outgoing;
 use super::wire::Times;
 use crate::clock::{Clock, request_id};
 use crate::config::Limits;
 use crate::ops::drain::Drain;
+use crate::ops::memory::Memory;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Request, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use metrics::Counter;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,7 +68,10 @@ impl Starting {
         let bounds = Bounds {
             times: Times { head: TIME, idle: TIME, write: TIME, ..Times::default() },
             connections: Arc::new(Semaphore::new(limits.connections)),
-            streams: Arc::new(Semaphore::new(limits.connections)),
+            streams: Arc::new(Semaphore::new(limits.requests)),
+            waits: Crowd::of_requests(limits.connections, &Counter::noop()),
+            http2: Crowd::of_http2(limits.connections, &Counter::noop()),
+            memory: Memory::new(&Counter::noop()),
             drain: Drain::default(),
             clock: self.clock.clone(),
             // Nobody reads them.

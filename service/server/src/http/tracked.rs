@@ -46,7 +46,9 @@ impl http_body::Body for Incoming {
             return failed(overloaded);
         }
         if frame.is_pending() {
-            self.held.waits();
+            if let Err(overloaded) = self.held.waits(cx) {
+                return failed(overloaded);
+            }
         } else if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
             self.progress.body_came();
             if let Err(overloaded) = self.held.goes_on() {

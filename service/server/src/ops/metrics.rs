@@ -84,6 +84,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Connections that were closed since a request's head or the next request did not come in time.
     pub timeouts: Counter,
+    /// Slow clients that made way for others.
+    pub slow_ended: Counter,
     /// Requests of peers that say for whom they ask, and are not believed.
     pub forwarded_by_strangers: Counter,
     /// Requests that were refused before they were read, since there were too many.
@@ -106,7 +108,7 @@ fn counter(recorder: &PrometheusRecorder, name: &'static str, labels: Vec<Label>
 }
 
 /// What each counter means.
-const HELP: [(&str, &str); 13] = [
+const HELP: [(&str, &str); 14] = [
     ("counterfoil_http_requests_total", "Requests by route, method and status"),
     ("counterfoil_introspections_total", "Introspections by outcome"),
     ("counterfoil_rate_limited_total", "Requests answered 429, by limit"),
@@ -116,6 +118,7 @@ const HELP: [(&str, &str); 13] = [
         "counterfoil_connection_timeouts_total",
         "Connections closed for an unfinished head, idleness or unread answers",
     ),
+    ("counterfoil_slow_clients_ended_total", "Clients that kept the service waiting and made way for others"),
     (
         "counterfoil_forwarded_by_strangers_total",
         "Requests with X-Forwarded-For of a peer that is not among trusted_proxies",
@@ -167,6 +170,7 @@ impl Default for Metrics {
             limited: ["credential", "address", "stranger"].map(limited),
             connections_refused: plain("counterfoil_connections_refused_total"),
             timeouts: plain("counterfoil_connection_timeouts_total"),
+            slow_ended: plain("counterfoil_slow_clients_ended_total"),
             forwarded_by_strangers: plain("counterfoil_forwarded_by_strangers_total"),
             shed: plain("counterfoil_requests_shed_total"),
             ended_plaintexts: plain("counterfoil_ended_plaintext_uses_total"),

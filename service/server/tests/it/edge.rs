@@ -2,6 +2,7 @@
 
 mod bounds;
 mod hostile;
+mod slow;
 
 use crate::support::Service;
 use crate::support::raw::{Raw, exchange};

@@ -30,10 +30,21 @@ const MISTAKES: usize = 100;
 /// Bytes of bodies that are kept unread, of a stream and of a connection: what HTTP/1.1 keeps, too.
 const WINDOW: u32 = 64 * 1024;
 
+/// What a client is told for which there is no place: settings, as it is told them first, and to be calm (RFC 9113 sections
+/// 6.5, 6.8 and 7).
+const CALM: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0b";
+
 /// Serves a connection to its end.
 pub(super) async fn serve<A: Answers>(wire: Wire, peer: IpAddr, answers: &Arc<A>) {
-    let Bounds { times, streams, drain, metrics, .. } = answers.bounds();
-    let streams = Arc::new(Streams::new(streams.clone()));
+    let Bounds { times, streams, http2, drain, metrics, .. } = answers.bounds();
+    let streams = Arc::new(Streams::new(streams.clone(), http2.clone()));
+    let _member = tokio::select! {
+        member = http2.enter(peer, streams.clone()) => match member {
+            Some(member) => member,
+            None => return wire.send_away(CALM).await,
+        },
+        () = drain.reached(Stage::Draining) => return,
+    };
     let tasks = Tasks::default();
     let service = service_fn(|request: Request<Incoming>| {
         let (stream, has_place) = streams.begin();
@@ -65,6 +76,7 @@ pub(super) async fn serve<A: Answers>(wire: Wire, peer: IpAddr, answers: &Arc<A>
         tokio::select! {
             _ = connection.as_mut() => return,
             () = tasks.cut() => return,
+            () = streams.makes_way() => return,
             () = drain.reached(Stage::Draining), if !leaving => {}
             rested = streams.rest(idle, *times) => {
                 if leaving && rested == Rested::Idle {

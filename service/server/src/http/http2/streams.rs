@@ -1,19 +1,27 @@
 //! The requests of one HTTP/2 connection: how many there are, and whether anything moves.
 //!
 //! A hundred streams cost nearly as much as a hundred connections, and are opened for less. So the first stream of a
-//! connection stands in the connection's own place, and each further one takes a place among those of the listener.
+//! connection stands in the connection's own place, and each further one takes a place among those of the listener. Where
+//! places run out, a connection that keeps them for a client who takes nothing makes way.
 
+use crate::http::slow::{Crowd, Slow};
 use crate::http::wire::Times;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
+
+/// How long nothing has moved on a connection that makes way for a stream of another.
+const RESTED: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Streams {
     state: Mutex<State>,
     /// The listener's, for all streams but the first of each connection.
     places: Arc<Semaphore>,
+    /// The connections among which this is one.
+    crowd: Crowd,
+    makes_way: Notify,
 }
 
 struct State {
@@ -35,9 +43,14 @@ pub(super) enum Rested {
 }
 
 impl Streams {
-    pub(super) fn new(places: Arc<Semaphore>) -> Self {
+    pub(super) fn new(places: Arc<Semaphore>, crowd: Crowd) -> Self {
         let state = State { under_way: 0, waiting: 0, moved: Instant::now() };
-        Self { state: Mutex::new(state), places }
+        Self { state: Mutex::new(state), places, crowd, makes_way: Notify::new() }
+    }
+
+    /// Waits until the connection makes way for others.
+    pub(super) async fn makes_way(&self) {
+        self.makes_way.notified().await;
     }
 
     /// A request has come. Says whether there was a place for it.
@@ -48,6 +61,9 @@ impl Streams {
         });
         let place = if is_first { None } else { self.places.clone().try_acquire_owned().ok() };
         let has_place = is_first || place.is_some();
+        if !has_place {
+            self.crowd.make_way(RESTED);
+        }
         (Stream { of: self.clone(), waits: false, _place: place }, has_place)
     }
 
@@ -85,6 +101,21 @@ impl Streams {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slow for Streams {
+    fn since(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.under_way == 0 || state.waiting > 0).then_some(state.moved)
+    }
+
+    fn weight(&self) -> usize {
+        self.state().under_way.max(1)
+    }
+
+    fn end(&self) {
+        self.makes_way.notify_one();
     }
 }
 

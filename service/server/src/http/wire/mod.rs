@@ -1,18 +1,25 @@
 //! One connection's bytes: what hyper cannot bound or say by itself.
 //!
-//! hyper has one limit for the head of a request and for the wait before it, and none for those of HTTP/2; here the wait
-//! may be long and the head may not. It answers a head that it cannot read with an empty body; here that answer becomes
-//! a problem document. And a connection that is closed while its client still sends would end in a reset, which can
-//! overtake the answer; here what still comes is read and dropped for a moment.
+//! hyper has one limit for the head of a request and for the wait before it, and none for those of HTTP/2, and keeps
+//! large buffers meanwhile; here the wait may be long and the head may not, and hyper comes when a head is here. It answers
+//! a head that it cannot read with an empty body; here that answer becomes a problem document. And a connection that is
+//! closed while its client still sends would end in a reset, which can overtake the answer; here what still comes is read
+//! and dropped for a moment.
 
 mod frames;
+mod head;
 mod times;
 
 pub use times::Times;
 
+use super::connection::Bounds;
+use super::edge::HEAD_BYTES;
+use super::places::with_buffer;
 use super::problem::Problem;
 use super::progress::{Phase, Progress};
+use super::slow::{Crowd, Waiting};
 use crate::clock::{Clock, request_id};
+use crate::ops::memory::Room;
 use crate::ops::metrics::Metrics;
 use frames::Frames;
 use http::StatusCode;
@@ -40,91 +47,169 @@ pub struct Wire {
     clock: Clock,
     metrics: Arc<Metrics>,
     times: Times,
-    /// What was read to tell the protocol, and is read again.
+    /// What was read before there was hyper, and is read again.
     again: Vec<u8>,
     frames: Frames,
-    /// The last bytes that came.
-    last: Last,
     reading: Deadline,
     writing: Deadline,
+    /// Those who are waited for, and this client, while it takes nothing of an answer.
+    waits: Crowd,
+    waiting: Option<Waiting>,
     /// Our own answer in place of hyper's, and how much of it was sent.
     refusal: Option<(Vec<u8>, usize)>,
     closing: Closing,
 }
 
-/// The last bytes that came, however few came at a time.
-#[derive(Default)]
-struct Last([u8; 4]);
-
-impl Last {
-    fn came(&mut self, new: &[u8]) {
-        match new.last_chunk() {
-            Some(last) => self.0 = *last,
-            None => new.iter().for_each(|byte| self.0 = [self.0[1], self.0[2], self.0[3], *byte]),
-        }
-    }
-
-    /// Whether they end a head, as RFC 9112 section 2.2 lets lines end.
-    fn is_blank_line(&self) -> bool {
-        self.0 == *b"\r\n\r\n" || self.0.ends_with(b"\n\n") || self.0.ends_with(b"\n\r\n")
-    }
+/// What a connection goes on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A request of HTTP/1.1.
+    Request,
+    /// HTTP/2, to its end.
+    Http2,
+    /// Nothing: the client is gone, or is told that there is no room.
+    End,
 }
 
 enum Closing {
     Not,
-    Lingering { bytes: usize },
+    /// hyper is done. What it was told is here still, but its buffers need not be.
+    Asked,
+    Lingering {
+        bytes: usize,
+    },
     Done,
 }
 
 impl Wire {
     /// A connection that nothing has come on yet.
-    pub fn new(
-        stream: TcpStream,
-        peer: IpAddr,
-        progress: Arc<Progress>,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-        times: Times,
-    ) -> Self {
+    pub fn new(stream: TcpStream, peer: IpAddr, progress: Arc<Progress>, bounds: &Bounds) -> Self {
         Self {
             stream,
             peer,
             progress,
-            clock,
-            metrics,
-            times,
+            clock: bounds.clock.clone(),
+            metrics: bounds.metrics.clone(),
+            times: bounds.times,
             again: Vec::new(),
             frames: Frames::default(),
-            last: Last::default(),
             reading: Deadline::default(),
             writing: Deadline::default(),
+            waits: bounds.waits.clone(),
+            waiting: None,
             refusal: None,
             closing: Closing::Not,
         }
     }
 
-    /// Whether the client speaks HTTP/2, which its first bytes say. From then on its frames are looked at.
+    /// Waits for the head of the next request, in a buffer that grows with it and within `room`; or for what says that the
+    /// client speaks HTTP/2, if this is the `first`.
     ///
     /// # Errors
     /// Nothing has come in time, or the connection is broken.
-    pub async fn speaks_http2(&mut self) -> io::Result<bool> {
-        let (mut first, mut came) = ([0; PREFACE.len()], 0);
-        while came < PREFACE.len() && first[..came] == PREFACE[..came] {
-            let mut buffer = ReadBuf::new(&mut first[came..]);
-            poll_fn(|cx| self.read(cx, &mut buffer)).await?;
-            match buffer.filled().len() {
-                0 => break,
-                count => came += count,
+    pub async fn next(&mut self, first: bool, mut room: Room) -> io::Result<Next> {
+        let (mut start, mut known, mut begun) = (0, 0, !self.again.is_empty());
+        self.reading.at = None;
+        loop {
+            start += head::empty_lines(&self.again[start..]);
+            if let Some(next) = self.opening(first, start, known) {
+                return Ok(next);
+            }
+            if room.hold(with_buffer(self.again.len())).is_err() {
+                return Ok(self.no_room());
+            }
+            known = self.again.len();
+            let came = poll_fn(|cx| self.come(cx, begun)).await?;
+            if came == 0 {
+                return Ok(if self.again.is_empty() { Next::End } else { Next::Request });
+            }
+            // A byte now and then prolongs nothing, and nor does an empty line.
+            if !begun {
+                (begun, self.reading.at) = (true, None);
             }
         }
-        self.again = first[..came].to_vec();
-        let http2 = first == *PREFACE;
-        if http2 {
-            self.reading.at = None;
+    }
+
+    /// What has come says, if it does: from `start` on, where so much was `known` that did not.
+    fn opening(&mut self, first: bool, start: usize, known: usize) -> Option<Next> {
+        if first && PREFACE.starts_with(&self.again) && self.again.len() < PREFACE.len() {
+            return None;
+        }
+        let next = if first && self.again.starts_with(PREFACE) {
+            self.frames.came(&self.again[PREFACE.len()..]);
             self.progress.more_comes();
             self.progress.goes_on(Phase::Streams);
+            Next::Http2
+        } else if self.again.len() >= 2 * HEAD_BYTES
+            || head::is_whole(&self.again[start..], known.saturating_sub(start))
+        {
+            self.progress.goes_on(Phase::Waiting);
+            Next::Request
+        } else {
+            return None;
+        };
+        self.reading.at = None;
+        Some(next)
+    }
+
+    /// Reads some bytes of a head, or waits for them: shortly, if it has `begun`.
+    fn come(&mut self, cx: &mut Context<'_>, begun: bool) -> Poll<io::Result<usize>> {
+        let mut bytes = [0; 4096];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut buffer)? {
+            Poll::Pending => {
+                let limit = if begun { self.times.head } else { self.times.idle };
+                if self.reading.passed(limit, cx) {
+                    Poll::Ready(Err(self.timed_out()))
+                } else {
+                    Poll::Pending
+                }
+            }
+            Poll::Ready(()) if begun && self.reading.is_over() => Poll::Ready(Err(self.timed_out())),
+            Poll::Ready(()) => {
+                self.again.extend_from_slice(buffer.filled());
+                Poll::Ready(Ok(buffer.filled().len()))
+            }
         }
-        Ok(http2)
+    }
+
+    /// Our own answer to a head for which there is no room.
+    fn no_room(&mut self) -> Next {
+        self.ends_with(Problem::overloaded().into_last_message(request_id(self.clock.now())));
+        Next::End
+    }
+
+    fn ends_with(&mut self, message: Vec<u8>) {
+        self.refusal = Some((message, 0));
+        self.progress.more_comes();
+        self.closing = Closing::Asked;
+    }
+
+    /// Sends a last message, and closes the connection.
+    pub async fn send_away(mut self, message: &[u8]) {
+        self.ends_with(message.to_vec());
+        self.close().await;
+    }
+
+    /// hyper is gone for now, and leaves what it had read of the next request.
+    pub fn left(&mut self, read: &[u8]) {
+        self.again.splice(..0, read.iter().copied());
+    }
+
+    /// Closes the connection, in the way that hyper asked for, if it did. Who made way is not told so in the middle of an
+    /// answer, and has its connection for a while.
+    pub async fn close(mut self) {
+        match self.closing {
+            Closing::Asked => {}
+            _ if self.progress.made_way() => self.linger(),
+            _ => return,
+        }
+        let _ = poll_fn(|cx| self.poll_close(cx)).await;
+    }
+
+    fn linger(&mut self) {
+        self.closing = Closing::Lingering { bytes: 0 };
+        self.reading.at = None;
     }
 
     fn timed_out(&self) -> io::Error {
@@ -132,22 +217,26 @@ impl Wire {
         io::ErrorKind::TimedOut.into()
     }
 
-    /// Waits for more, as long as the phase allows.
+    /// Waits for more, as long as the phase allows. A head that is not whole soon is waited for without hyper.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let limit = match self.progress.phase() {
-            Phase::Request => return Poll::Pending,
-            Phase::Head => self.times.head,
-            Phase::Idle => self.times.idle,
+        match self.progress.phase() {
+            Phase::Request | Phase::Rests => return Poll::Pending,
             Phase::Answered => {
                 self.reading.at = None;
-                let half = self.is_within_a_head();
-                self.progress.goes_on(if half { Phase::Head } else { Phase::Idle });
-                if half { self.times.head } else { self.times.idle }
+                self.progress.goes_on(Phase::Waiting);
             }
-            Phase::Streams if self.frames.is_within() => self.times.head,
+            Phase::Waiting => {}
+            Phase::Streams if !self.frames.is_within() => return Poll::Pending,
+            Phase::Streams if self.reading.passed(self.times.head, cx) => {
+                return Poll::Ready(Err(self.timed_out()));
+            }
             Phase::Streams => return Poll::Pending,
-        };
-        if self.reading.passed(limit, cx) { Poll::Ready(Err(self.timed_out())) } else { Poll::Pending }
+        }
+        // hyper may still have something to write.
+        if self.writing.at.is_none() && self.reading.passed(self.times.rest, cx) {
+            self.progress.goes_on(Phase::Rests);
+        }
+        Poll::Pending
     }
 
     /// Reads what has come, or waits for it.
@@ -158,37 +247,16 @@ impl Wire {
             return self.wait(cx);
         }
         let new = &buffer.filled()[before..];
-        self.last.came(new);
-        if !new.is_empty() && !self.comes_in_time(new) {
-            return Poll::Ready(Err(self.timed_out()));
+        if self.progress.phase() == Phase::Streams && !new.is_empty() {
+            let late = self.frames.is_within() && self.reading.is_over();
+            if self.frames.came(new) {
+                self.reading.at = None;
+            }
+            if late {
+                return Poll::Ready(Err(self.timed_out()));
+            }
         }
         read
-    }
-
-    /// Whether the next head has begun behind a request that was answered. A request without a body ends in a blank line,
-    /// so what ends otherwise goes on. Behind a body it is not seen.
-    fn is_within_a_head(&self) -> bool {
-        !self.progress.had_body() && !self.last.is_blank_line()
-    }
-
-    /// Notes what has come. A byte now and then prolongs nothing.
-    fn comes_in_time(&mut self, new: &[u8]) -> bool {
-        match self.progress.phase() {
-            Phase::Request => true,
-            Phase::Idle | Phase::Answered => {
-                self.reading.at = None;
-                self.progress.goes_on(Phase::Head);
-                true
-            }
-            Phase::Head => !self.reading.is_over(),
-            Phase::Streams => {
-                let in_time = !(self.frames.is_within() && self.reading.is_over());
-                if self.frames.came(new) {
-                    self.reading.at = None;
-                }
-                in_time
-            }
-        }
     }
 
     /// Writes some bytes, or fails once the client has taken none for too long.
@@ -199,16 +267,28 @@ impl Wire {
 
     fn in_time(&mut self, cx: &mut Context<'_>, sent: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match sent {
-            Poll::Pending if self.progress.is_cut(cx) => {
+            Poll::Pending if self.progress.is_cut(cx) || self.makes_way(cx) => {
                 Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
             }
             Poll::Pending if self.writing.passed(self.times.write, cx) => Poll::Ready(Err(self.timed_out())),
             Poll::Pending => Poll::Pending,
             sent => {
                 self.writing.at = None;
+                self.waiting = None;
                 sent
             }
         }
+    }
+
+    /// Whether a client that takes nothing makes way for others. With HTTP/2 its connection is one of a crowd itself.
+    fn makes_way(&mut self, cx: &Context<'_>) -> bool {
+        let (waits, peer) = (&self.waits, self.peer);
+        let is_over = self.progress.phase() != Phase::Streams
+            && self.waiting.get_or_insert_with(|| waits.wait(peer)).is_over(cx);
+        if is_over {
+            self.progress.makes_way();
+        }
+        is_over
     }
 
     /// Sends what is left of our own answer.
@@ -253,10 +333,23 @@ impl Wire {
         Problem::framing(status).into_last_message(id)
     }
 
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if matches!(self.closing, Closing::Asked) {
+            ready!(self.send_refusal(cx))?;
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.closing = Closing::Done;
+            if self.progress.body_comes() {
+                self.linger();
+            }
+        }
+        self.poll_linger(cx)
+    }
+
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let limit = if self.progress.made_way() { self.times.hold } else { self.times.linger };
         let mut dropped = [0; 16 * 1024];
         while let Closing::Lingering { bytes } = self.closing {
-            if self.reading.passed(self.times.linger, cx) {
+            if self.reading.passed(limit, cx) {
                 break;
             }
             let mut buffer = ReadBuf::new(&mut dropped);
@@ -284,6 +377,9 @@ impl AsyncRead for Wire {
         let these = self.again.len().min(buffer.remaining());
         buffer.put_slice(&self.again[..these]);
         self.again.drain(..these);
+        if self.again.is_empty() {
+            self.again = Vec::new();
+        }
         // With what has come since; if that was nothing, or the end, the next read says so.
         let _ = self.read(cx, buffer);
         Poll::Ready(Ok(()))
@@ -331,11 +427,8 @@ impl AsyncWrite for Wire {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if matches!(self.closing, Closing::Not) {
             ready!(self.send_refusal(cx))?;
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            self.closing =
-                if self.progress.body_comes() { Closing::Lingering { bytes: 0 } } else { Closing::Done };
-            self.reading.at = None;
+            self.closing = Closing::Asked;
         }
-        self.poll_linger(cx)
+        if self.progress.phase() == Phase::Streams { self.poll_close(cx) } else { Poll::Ready(Ok(())) }
     }
 }

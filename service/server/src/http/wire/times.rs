@@ -13,16 +13,28 @@ pub struct Times {
     pub head: Duration,
     /// From one request to the next: longer than the gateways in front keep theirs.
     pub idle: Duration,
+    /// From one request to the next, before a connection gives back the buffers in which it would be read. The other two
+    /// begin anew then.
+    pub rest: Duration,
     /// For a client to take some bytes of an answer.
     pub write: Duration,
     /// For what a client still sends after the last answer.
     pub linger: Duration,
+    /// The same for a client that made way for others: whoever is sent away at once comes back at once.
+    pub hold: Duration,
 }
 
 impl Default for Times {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { head: seconds(5), idle: seconds(75), write: seconds(30), linger: seconds(2) }
+        Self {
+            head: seconds(5),
+            idle: seconds(75),
+            rest: seconds(1),
+            write: seconds(30),
+            linger: seconds(2),
+            hold: seconds(10),
+        }
     }
 }
 

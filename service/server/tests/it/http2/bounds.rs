@@ -138,16 +138,17 @@ async fn who_takes_nothing_of_an_answer_is_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_have_places_and_requests_are_shed_one_by_one() {
-    let bounds = |config: &mut Config| (config.limits.requests, config.limits.connections) = (4, 3);
+    let bounds = |config: &mut Config| config.limits.requests = 4;
     let (service, done) = waiting(bounds).await;
     service.until_alone().await;
     let http2 = Http2::to(service.base()).await;
     let get = |path: &'static str| http2.begin("GET", path, "", Empty::new().boxed());
-    // The first stream stands in the connection's place, three more have one each; the next has none.
+    // The first stream stands in the connection's place, four more have one each; the next has none.
     let slow = [get("/slow"), get("/slow"), get("/slow")];
     tokio::time::sleep(millis(200)).await;
-    let (_send, body) = later();
-    let half = http2.begin("POST", "/v1/session", "Content-Type: application/json\r\n", body);
+    let ((_send, body), (_send_too, body_too)) = (later(), later());
+    let half = [body, body_too]
+        .map(|body| http2.begin("POST", "/v1/session", "Content-Type: application/json\r\n", body));
     tokio::time::sleep(millis(200)).await;
     // One place among the requests is free, since who waits for a body gives it back; none among the streams is.
     let refused = get("/v1/token").await.unwrap().unwrap();
@@ -162,7 +163,7 @@ async fn streams_have_places_and_requests_are_shed_one_by_one() {
     exchange(service.base(), "GET /v1/token HTTP/1.1\r\nHost: x\r\n\r\n")
         .await
         .assert_problem(401, "unauthenticated");
-    half.abort();
+    half.iter().for_each(|half| half.abort());
     done.notify_waiters();
     for slow in slow {
         assert_eq!(slow.await.unwrap().unwrap().body, "done");

@@ -48,6 +48,11 @@ impl People {
         Self { owner: token.into(), gateway: (gateway.into(), secret.into()), client }
     }
 
+    /// The same, with connections of their own, for another runtime.
+    pub(crate) fn apart(&self) -> Self {
+        Self::with(&self.owner, &self.gateway.0, &self.gateway.1)
+    }
+
     /// The owner's own token, which nobody ends.
     pub(crate) fn own(&self) -> &str {
         &self.owner

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// How long an answer may take.
@@ -64,6 +64,15 @@ impl Raw {
         let stream = TcpStream::connect(base.trim_start_matches("http://")).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, came: Vec::new() })
+    }
+
+    /// Connects to a service from another address of this machine, and takes little at a time.
+    pub(crate) async fn from(address: &str, base: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
+        let stream = socket.connect(base.trim_start_matches("http://").parse().unwrap()).await.unwrap();
+        Self { stream, came: Vec::new() }
     }
 
     /// Sends bytes.
@@ -128,6 +137,17 @@ impl Raw {
     /// The next answer.
     pub(crate) async fn answer(&mut self) -> Answer {
         self.try_answer(false).await.unwrap()
+    }
+
+    /// How many bytes come until the connection ends.
+    pub(crate) async fn rest(&mut self) -> usize {
+        let mut count = self.came.len();
+        self.came.clear();
+        while self.more().await {
+            count += self.came.len();
+            self.came.clear();
+        }
+        count
     }
 
     /// Whether the connection ends, and not by a reset.
