@@ -75,8 +75,8 @@ pub struct Limits {
     /// Standing personal tokens per user, 1 to 50. Default 50.
     pub tokens_per_user: usize,
     /// Connections at a time, 1 to 1000000, as all limits that follow. One in 32 may speak HTTP/2, and one in 32 may keep
-    /// the service waiting, for a body or with an answer; 64 may in any case, and of more the slowest make way. Default
-    /// 10000.
+    /// the service waiting, for a body or with an answer (64 may in any case, and 4096 at most); of more, those make way on
+    /// which nothing moves. Default 10000.
     pub connections: usize,
     /// Requests under way at a time, and as many streams of HTTP/2 beyond the first of each connection; what comes on top
     /// is answered 503. Default 2048.

@@ -85,7 +85,8 @@ pub(super) async fn serve<A: Answers>(stream: TcpStream, peer: IpAddr, answers: 
     let mut first = true;
     loop {
         let next = tokio::select! {
-            next = wire.next(first, memory.coming()) => next,
+            biased;
+            next = wire.next(first, memory.head()) => next,
             // Nobody has asked for anything yet.
             () = drain.reached(Stage::Draining) => return,
         };
@@ -106,7 +107,7 @@ pub(super) async fn serve<A: Answers>(stream: TcpStream, peer: IpAddr, answers: 
 }
 
 /// Closes a connection. The service does not stay for it longer than for an answer that is still to be read.
-async fn close(wire: Wire, Bounds { times, drain, .. }: &Bounds) {
+pub(super) async fn close(wire: Wire, Bounds { times, drain, .. }: &Bounds) {
     let leaves = async {
         drain.reached(Stage::Draining).await;
         tokio::time::sleep(times.linger).await;
@@ -136,6 +137,8 @@ async fn http1<A: Answers>(wire: Wire, progress: &Arc<Progress>, peer: IpAddr, a
             Poll::Pending => Poll::Pending,
         });
         tokio::select! {
+            // A head that has come is read before a drain says that none is.
+            biased;
             rests = ends => break rests,
             () = answers.bounds().drain.reached(Stage::Draining), if !leaving => {}
         }

@@ -65,7 +65,8 @@ impl Coming {
     /// # Errors
     /// There is no room for it.
     pub(super) fn has_come(&mut self, bytes: usize) -> Result<(), Overloaded> {
-        Ok(self.room.hold(with_buffer(bytes))?)
+        self.room.hold(with_buffer(bytes)).inspect_err(|_| self.progress.makes_way())?;
+        Ok(())
     }
 
     /// More of it is waited for. However often that is, it is one wait.

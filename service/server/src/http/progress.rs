@@ -39,6 +39,7 @@ impl Progress {
     /// A request has come; `body` says whether more of it will.
     pub fn request(&self, body: bool) {
         self.body_comes.store(body, Ordering::Relaxed);
+        self.made_way.store(false, Ordering::Relaxed);
         self.goes_on(Phase::Request);
     }
 
@@ -75,7 +76,7 @@ impl Progress {
         self.phase() == Phase::Rests
     }
 
-    /// Its client made way for others.
+    /// Its client made way for others, or there was no room for what it sends.
     pub(super) fn makes_way(&self) {
         self.made_way.store(true, Ordering::Relaxed);
     }

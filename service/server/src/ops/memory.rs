@@ -1,8 +1,8 @@
-//! Memory for bodies that a client is waited for with: what has come of those that come, and what was not taken of those
-//! that go. A client that takes its time costs no more than it sends or asks for, but there may be ten thousand of them; so
+//! Memory for what a client is waited for with: what has come of heads and of bodies that come, and what was not taken of
+//! bodies that go. A client that takes its time costs no more than it sends or asks for, but there may be ten thousand of them; so
 //! all of them together have so much, and who comes on top is told to come back later.
 //!
-//! A body that has come in one piece, and one that is small, take nothing: whoever is slow keeps nobody out who is not.
+//! What has come in one piece, and what is small, takes nothing: whoever is slow keeps nobody out who is not.
 
 use metrics::Counter;
 use std::sync::Arc;
@@ -12,44 +12,52 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const COMING: usize = 8 * 1024;
 /// KiB for bodies that go: apart, since anybody may send one, and only who has a credential is answered at length.
 const GOING: usize = 16 * 1024;
+/// KiB for heads that come: apart, so that those who send none to its end do not keep out bodies.
+const HEADS: usize = 8 * 1024;
 /// Bytes of a body that are free.
 pub const FREE: usize = 2 * 1024;
 
 /// See the module. Clones share it.
 #[derive(Clone)]
 pub struct Memory {
-    coming: Half,
-    going: Half,
+    coming: Share,
+    going: Share,
+    heads: Share,
 }
 
-/// The memory of one direction.
+/// The memory of one kind.
 #[derive(Clone)]
-struct Half {
+struct Share {
     kib: Arc<Semaphore>,
     shed: Counter,
 }
 
 /// There is no room for it.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("there is no room for the body")]
+#[error("there is no room for it")]
 pub struct NoRoom;
 
 /// The room of one body.
 pub struct Room {
-    of: Half,
+    of: Share,
     taken: Option<OwnedSemaphorePermit>,
 }
 
 impl Memory {
     /// Nothing of it is taken. Whoever gets none is counted.
     pub fn new(shed: &Counter) -> Self {
-        let half = |kib| Half { kib: Arc::new(Semaphore::new(kib)), shed: shed.clone() };
-        Self { coming: half(COMING), going: half(GOING) }
+        let share = |kib| Share { kib: Arc::new(Semaphore::new(kib)), shed: shed.clone() };
+        Self { coming: share(COMING), going: share(GOING), heads: share(HEADS) }
     }
 
     /// Room for a body that comes: none so far.
     pub fn coming(&self) -> Room {
         Room { of: self.coming.clone(), taken: None }
+    }
+
+    /// Room for a head that comes: none so far.
+    pub fn head(&self) -> Room {
+        Room { of: self.heads.clone(), taken: None }
     }
 
     /// Room for a body of so many bytes that goes.

@@ -5,7 +5,7 @@ mod pieces;
 mod streams;
 mod tasks;
 
-use super::connection::{Answers, Bounds};
+use super::connection::{Answers, Bounds, close};
 use super::edge::HEAD_BYTES;
 use super::wire::Wire;
 use crate::ops::drain::Stage;
@@ -18,8 +18,10 @@ use pieces::Pieces;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use streams::{Rested, Streams};
 use tasks::{PROGRESS, Tasks};
+use tokio::time::{Instant, sleep_until};
 
 /// Streams of a connection at a time; the next one is refused by itself.
 const STREAMS: u32 = 100;
@@ -30,6 +32,9 @@ const MISTAKES: usize = 100;
 /// Bytes of bodies that are kept unread, of a stream and of a connection: what HTTP/1.1 keeps, too.
 const WINDOW: u32 = 64 * 1024;
 
+/// How long a connection has that makes way, to tell its client so.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// What a client is told for which there is no place: settings, as it is told them first, and to be calm (RFC 9113 sections
 /// 6.5, 6.8 and 7).
 const CALM: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0b";
@@ -37,13 +42,9 @@ const CALM: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x
 /// Serves a connection to its end.
 pub(super) async fn serve<A: Answers>(wire: Wire, peer: IpAddr, answers: &Arc<A>) {
     let Bounds { times, streams, http2, drain, metrics, .. } = answers.bounds();
-    let streams = Arc::new(Streams::new(streams.clone(), http2.clone()));
-    let _member = tokio::select! {
-        member = http2.enter(peer, streams.clone()) => match member {
-            Some(member) => member,
-            None => return wire.send_away(CALM).await,
-        },
-        () = drain.reached(Stage::Draining) => return,
+    let streams = Arc::new(Streams::new(streams.clone(), http2.clone(), peer));
+    let Some(_member) = http2.join(peer, streams.clone()) else {
+        return close(wire.with_last(CALM), answers.bounds()).await;
     };
     let tasks = Tasks::default();
     let service = service_fn(|request: Request<Incoming>| {
@@ -70,13 +71,14 @@ pub(super) async fn serve<A: Answers>(wire: Wire, peer: IpAddr, answers: &Arc<A>
         .initial_connection_window_size(WINDOW)
         .max_send_buf_size(WINDOW as usize);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(wire), service));
-    let mut leaving = false;
+    let (mut leaving, mut farewell) = (false, None);
     loop {
         let idle = if leaving { times.linger } else { times.idle };
         tokio::select! {
             _ = connection.as_mut() => return,
             () = tasks.cut() => return,
-            () = streams.makes_way() => return,
+            () = streams.makes_way(), if farewell.is_none() => farewell = Some(Instant::now() + FAREWELL),
+            () = sleep_until(farewell.unwrap_or_else(Instant::now)), if farewell.is_some() => return,
             () = drain.reached(Stage::Draining), if !leaving => {}
             rested = streams.rest(idle, *times) => {
                 if leaving && rested == Rested::Idle {

@@ -6,13 +6,11 @@
 
 use crate::http::slow::{Crowd, Slow};
 use crate::http::wire::Times;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
-
-/// How long nothing has moved on a connection that makes way for a stream of another.
-const RESTED: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Streams {
@@ -21,6 +19,7 @@ pub(super) struct Streams {
     places: Arc<Semaphore>,
     /// The connections among which this is one.
     crowd: Crowd,
+    peer: IpAddr,
     makes_way: Notify,
 }
 
@@ -43,9 +42,9 @@ pub(super) enum Rested {
 }
 
 impl Streams {
-    pub(super) fn new(places: Arc<Semaphore>, crowd: Crowd) -> Self {
+    pub(super) fn new(places: Arc<Semaphore>, crowd: Crowd, peer: IpAddr) -> Self {
         let state = State { under_way: 0, waiting: 0, moved: Instant::now() };
-        Self { state: Mutex::new(state), places, crowd, makes_way: Notify::new() }
+        Self { state: Mutex::new(state), places, crowd, peer, makes_way: Notify::new() }
     }
 
     /// Waits until the connection makes way for others.
@@ -62,7 +61,7 @@ impl Streams {
         let place = if is_first { None } else { self.places.clone().try_acquire_owned().ok() };
         let has_place = is_first || place.is_some();
         if !has_place {
-            self.crowd.make_way(RESTED);
+            self.crowd.make_way(self.peer);
         }
         (Stream { of: self.clone(), waits: false, _place: place }, has_place)
     }
@@ -105,9 +104,8 @@ impl Streams {
 }
 
 impl Slow for Streams {
-    fn since(&self) -> Option<Instant> {
-        let state = self.state();
-        (state.under_way == 0 || state.waiting > 0).then_some(state.moved)
+    fn since(&self) -> Instant {
+        self.state().moved
     }
 
     fn weight(&self) -> usize {

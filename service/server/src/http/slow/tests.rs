@@ -4,43 +4,53 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
 
-const THESE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
-const SECOND: Duration = Duration::from_secs(1);
+const MOST: usize = BOUNDS.0;
+const HALF_RESTED: Duration = Duration::from_millis(500);
+
+/// One address after another.
+fn address(number: usize) -> IpAddr {
+    Ipv4Addr::new(192, 0, 2, u8::try_from(number).unwrap()).into()
+}
 
 fn is_over(waiting: &Waiting) -> bool {
     waiting.is_over(&Context::from_waker(noop_waker_ref()))
 }
 
 #[test]
-fn the_oldest_of_the_address_with_the_most_makes_way() {
-    let crowd = Crowd::new(0, Duration::ZERO, &Counter::noop());
-    let other = crowd.wait(OTHERS);
-    let mut these: Vec<_> = (1..LEAST).map(|_| crowd.wait(THESE)).collect();
+fn the_oldest_of_an_address_with_many_makes_way() {
+    let crowd = Crowd::of_requests(0, &Counter::noop());
+    let other = crowd.wait(address(0));
+    let mut these: Vec<_> = (1..MOST).map(|_| crowd.wait(address(1))).collect();
     assert!(!these.iter().any(is_over));
-    these.extend([crowd.wait(THESE), crowd.wait(THESE)]);
+    these.extend([crowd.wait(address(1)), crowd.wait(address(1))]);
     assert_eq!(these.iter().map(is_over).collect::<Vec<_>>()[..3], [true, true, false]);
     assert!(!these[3..].iter().any(is_over) && !is_over(&other));
     let new = crowd.wait("2001:db8::1".parse().unwrap());
     assert!(is_over(&these[2]) && !is_over(&these[3]) && !is_over(&other));
     // Who has gone leaves its place.
     these.pop();
-    let last = crowd.wait(THESE);
+    let last = crowd.wait(address(1));
     assert!(!is_over(&these[3]));
-    assert_eq!(crowd.members().all.len(), LEAST);
+    assert_eq!(crowd.members().all.len(), MOST);
     drop((other, these, new, last));
     assert_eq!(crowd.members().all.len(), 0);
 }
 
-/// A connection that holds so much, and rests or not.
+/// A connection that holds so much.
 struct Connection {
     holds: usize,
-    since: Option<Instant>,
+    since: Instant,
     ended: AtomicBool,
 }
 
+impl Connection {
+    fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+}
+
 impl Slow for Connection {
-    fn since(&self) -> Option<Instant> {
+    fn since(&self) -> Instant {
         self.since
     }
 
@@ -53,67 +63,67 @@ impl Slow for Connection {
     }
 }
 
-/// One whose client has moved nothing for so long, if it is waited for.
-fn connection(holds: usize, rested: Option<Duration>) -> Arc<Connection> {
-    let since = rested.map(|rested| Instant::now().checked_sub(rested).unwrap());
+/// One on which nothing has moved for so long.
+fn connection(holds: usize, rested: Duration) -> Arc<Connection> {
+    let since = Instant::now().checked_sub(rested).unwrap();
     Arc::new(Connection { holds, since, ended: AtomicBool::new(false) })
 }
 
-fn join(crowd: &Crowd, from: IpAddr, connection: &Arc<Connection>) -> Result<Member, Instant> {
-    crowd.join(from, &(connection.clone() as Arc<dyn Slow>))
-}
-
 #[test]
-fn who_is_not_waited_for_stays_and_so_does_who_has_just_moved() {
-    let crowd = Crowd::new(0, Duration::ZERO, &Counter::noop());
-    let all = [(90, None), (20, Some(SECOND)), (30, Some(SECOND)), (1, Some(SECOND))]
-        .map(|(holds, rested)| connection(holds, rested));
-    let froms = [THESE, THESE, OTHERS, OTHERS];
-    let members: Vec<_> = froms.iter().zip(&all).map(|(from, it)| join(&crowd, *from, it)).collect();
-    assert!(members.iter().all(Result::is_ok));
-    // Nobody has moved nothing for so long; then one of the address with the most; where nobody of it is waited for, it is
-    // another's turn; and who holds no more than its own place has nothing to give.
-    for (rested, ended) in [
-        (10 * SECOND, [false, false, false, false]),
-        (SECOND, [false, true, false, false]),
-        (SECOND, [false, true, true, false]),
-        (SECOND, [false, true, true, false]),
-    ] {
-        crowd.make_way(rested);
-        let now: Vec<_> = all.iter().map(|it| it.ended.load(Ordering::Relaxed)).collect();
-        assert_eq!(now, ended);
+fn who_is_quick_stays_however_many_addresses_are_slow() {
+    for (rested, makes_way) in [(HALF_RESTED, false), (RESTED, true)] {
+        let crowd = Crowd::of_requests(0, &Counter::noop());
+        // An address with several, as a gateway has, which just came; and many with one each.
+        let gateway: Vec<_> = (0..4).map(|_| connection(1, HALF_RESTED)).collect();
+        let slow: Vec<_> = (4..MOST).map(|_| connection(1, rested)).collect();
+        let join = |from, it: &Arc<Connection>| crowd.join(address(from), it.clone());
+        let members: Vec<_> = gateway.iter().map(|it| join(0, it)).collect();
+        let others: Vec<_> = slow.iter().enumerate().map(|(number, it)| join(number + 1, it)).collect();
+        let joined = join(200, &connection(1, Duration::ZERO));
+        assert_eq!(joined.is_some(), makes_way);
+        assert_eq!(slow.iter().filter(|it| it.ended()).count(), usize::from(makes_way));
+        assert!(!gateway.iter().any(|it| it.ended()));
+        drop((members, others));
     }
 }
 
 #[test]
-fn an_address_is_patient_with_itself_and_others_with_one_that_holds_no_more() {
-    let crowd = Crowd::new(0, 10 * SECOND, &Counter::noop());
-    let members: Vec<_> = (0..LEAST).map(|_| join(&crowd, THESE, &connection(1, Some(5 * SECOND)))).collect();
-    let at = join(&crowd, THESE, &connection(1, Some(SECOND))).err().unwrap();
-    assert!(at > Instant::now() && at <= Instant::now() + 5 * SECOND);
-    // An address that holds less than half of that need not wait.
-    let mut others = Vec::new();
-    while let Ok(member) = join(&crowd, OTHERS, &connection(1, Some(SECOND))) {
-        others.push(member);
-    }
-    assert_eq!(others.len(), LEAST / 3 + 1);
-    // Nor need anybody where one has rested for long.
-    others.pop();
-    let rested = connection(1, Some(10 * SECOND));
-    others.push(join(&crowd, THESE, &rested).ok().unwrap());
-    others.push(join(&crowd, OTHERS, &connection(1, Some(SECOND))).ok().unwrap());
-    assert!(rested.ended.load(Ordering::Relaxed));
-    drop(members);
-    assert_eq!(crowd.members().all.len(), others.len() - 1);
+fn an_address_with_many_takes_nothing_from_one_with_few_and_is_patient_with_itself() {
+    let crowd = Crowd::of_http2(0, &Counter::noop());
+    let few = connection(1, 2 * PATIENCE);
+    let _few = crowd.join(address(0), few.clone());
+    let many: Vec<_> = (1..MOST).map(|_| connection(1, PATIENCE / 2)).collect();
+    let members: Vec<_> = many.iter().map(|it| crowd.join(address(1), it.clone())).collect();
+    assert!(members.iter().all(Option::is_some));
+    assert!(crowd.join(address(1), connection(1, Duration::ZERO)).is_none());
+    assert!(!few.ended() && !many.iter().any(|it| it.ended()));
+    // Others need not be patient with it.
+    let _third = crowd.join(address(2), connection(1, Duration::ZERO)).unwrap();
+    assert_eq!(many.iter().filter(|it| it.ended()).count(), 1);
+    let rested = connection(1, PATIENCE);
+    let _rested = crowd.join(address(3), rested.clone()).unwrap();
+    let _last = crowd.join(address(3), connection(1, Duration::ZERO)).unwrap();
+    assert!(!few.ended() && (rested.ended() || many.iter().filter(|it| it.ended()).count() == 3));
 }
 
-#[tokio::test]
-async fn who_has_to_wait_stands_in_line() {
-    let crowd = Crowd::new(0, Duration::from_millis(500), &Counter::noop());
-    let mut members: Vec<_> = (0..LEAST).map(|_| join(&crowd, THESE, &connection(1, None))).collect();
-    // As long as its patience lasts.
-    assert!(crowd.enter(OTHERS, connection(1, None)).await.is_none());
-    let leaves = async { drop(members.pop()) };
-    let (entered, ()) = tokio::join!(crowd.enter(OTHERS, connection(1, None)), leaves);
-    assert!(entered.is_some());
+#[test]
+fn where_other_places_run_out_one_at_a_time_makes_way_that_holds_some() {
+    let crowd = Crowd::of_http2(0, &Counter::noop());
+    let all = [
+        connection(1, 2 * RESTED),
+        connection(30, RESTED),
+        connection(40, HALF_RESTED),
+        connection(20, RESTED),
+    ];
+    let _members: Vec<_> =
+        all.iter().enumerate().map(|(from, it)| crowd.join(address(from), it.clone())).collect();
+    let ended = || all.iter().map(|it| it.ended()).collect::<Vec<_>>();
+    crowd.make_way(address(9));
+    // The third holds a quarter of all, so that it need not have rested.
+    assert_eq!(ended(), [false, false, true, false]);
+    crowd.make_way(address(9));
+    assert_eq!(ended(), [false, false, true, false]);
+    crowd.members().made_way = None;
+    crowd.make_way(address(9));
+    assert_eq!(ended(), [false, true, true, false]);
 }

@@ -13,7 +13,7 @@ impl Crowd {
     pub(in crate::http) fn wait(&self, from: IpAddr) -> Waiting {
         let wait =
             Arc::new(Wait { since: Instant::now(), over: AtomicBool::new(false), waker: AtomicWaker::new() });
-        let member = self.join(from, &(wait.clone() as Arc<dyn Slow>)).ok();
+        let member = self.join(from, wait.clone());
         wait.over.store(member.is_none(), Ordering::Release);
         Waiting { wait, _member: member }
     }
@@ -41,8 +41,8 @@ struct Wait {
 }
 
 impl Slow for Wait {
-    fn since(&self) -> Option<Instant> {
-        Some(self.since)
+    fn since(&self) -> Instant {
+        self.since
     }
 
     fn weight(&self) -> usize {

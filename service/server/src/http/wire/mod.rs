@@ -19,16 +19,18 @@ use super::problem::Problem;
 use super::progress::{Phase, Progress};
 use super::slow::{Crowd, Waiting};
 use crate::clock::{Clock, request_id};
-use crate::ops::memory::Room;
+use crate::ops::memory::{NoRoom, Room};
 use crate::ops::metrics::Metrics;
 use frames::Frames;
 use http::StatusCode;
+use socket2::SockRef;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use times::Deadline;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -108,20 +110,23 @@ impl Wire {
     /// # Errors
     /// Nothing has come in time, or the connection is broken.
     pub async fn next(&mut self, first: bool, mut room: Room) -> io::Result<Next> {
-        let (mut start, mut known, mut begun) = (0, 0, !self.again.is_empty());
+        // What hyper has left is part of a head, in which it saw no end.
+        let (mut start, mut known) = (0, self.again.len());
+        let mut begun = known > 0;
         self.reading.at = None;
+        self.progress.goes_on(Phase::Waiting);
         loop {
             start += head::empty_lines(&self.again[start..]);
             if let Some(next) = self.opening(first, start, known) {
                 return Ok(next);
             }
-            if room.hold(with_buffer(self.again.len())).is_err() {
-                return Ok(self.no_room());
-            }
-            known = self.again.len();
-            let came = poll_fn(|cx| self.come(cx, begun)).await?;
-            if came == 0 {
-                return Ok(if self.again.is_empty() { Next::End } else { Next::Request });
+            // What has come already is not waited for.
+            let mut waits = |bytes: usize| room.hold(with_buffer(bytes));
+            known = if first && PREFACE.starts_with(&self.again) { 0 } else { self.again.len() };
+            match poll_fn(|cx| self.come(cx, begun, &mut waits)).await? {
+                None => return Ok(self.no_room()),
+                Some(0) => return Ok(if self.again.is_empty() { Next::End } else { Next::Request }),
+                Some(_) => {}
             }
             // A byte now and then prolongs nothing, and nor does an empty line.
             if !begun {
@@ -152,11 +157,18 @@ impl Wire {
         Some(next)
     }
 
-    /// Reads some bytes of a head, or waits for them: shortly, if it has `begun`.
-    fn come(&mut self, cx: &mut Context<'_>, begun: bool) -> Poll<io::Result<usize>> {
+    /// Reads some bytes of a head and says how many, or waits for them: shortly, if it has `begun`. None, if there is no
+    /// room to wait with those that are here.
+    fn come(
+        &mut self,
+        cx: &mut Context<'_>,
+        begun: bool,
+        waits: &mut impl FnMut(usize) -> Result<(), NoRoom>,
+    ) -> Poll<io::Result<Option<usize>>> {
         let mut bytes = [0; 4096];
         let mut buffer = ReadBuf::new(&mut bytes);
         match Pin::new(&mut self.stream).poll_read(cx, &mut buffer)? {
+            Poll::Pending if waits(self.again.len()).is_err() => Poll::Ready(Ok(None)),
             Poll::Pending => {
                 let limit = if begun { self.times.head } else { self.times.idle };
                 if self.reading.passed(limit, cx) {
@@ -168,13 +180,14 @@ impl Wire {
             Poll::Ready(()) if begun && self.reading.is_over() => Poll::Ready(Err(self.timed_out())),
             Poll::Ready(()) => {
                 self.again.extend_from_slice(buffer.filled());
-                Poll::Ready(Ok(buffer.filled().len()))
+                Poll::Ready(Ok(Some(buffer.filled().len())))
             }
         }
     }
 
     /// Our own answer to a head for which there is no room.
     fn no_room(&mut self) -> Next {
+        self.progress.makes_way();
         self.ends_with(Problem::overloaded().into_last_message(request_id(self.clock.now())));
         Next::End
     }
@@ -185,19 +198,23 @@ impl Wire {
         self.closing = Closing::Asked;
     }
 
-    /// Sends a last message, and closes the connection.
-    pub async fn send_away(mut self, message: &[u8]) {
+    /// A connection whose client makes way, with a last message.
+    pub fn with_last(mut self, message: &[u8]) -> Self {
+        self.progress.makes_way();
         self.ends_with(message.to_vec());
-        self.close().await;
+        self
     }
 
     /// hyper is gone for now, and leaves what it had read of the next request.
     pub fn left(&mut self, read: &[u8]) {
         self.again.splice(..0, read.iter().copied());
+        // Empty lines behind a request are nothing yet.
+        let nothing = head::empty_lines(&self.again);
+        self.again.drain(..nothing);
     }
 
-    /// Closes the connection, in the way that hyper asked for, if it did. Who made way is not told so in the middle of an
-    /// answer, and has its connection for a while.
+    /// Closes the connection, in the way that hyper asked for, if it did. Who made way has its connection for a while, be it
+    /// with an answer that says that it is the last, or in the middle of one.
     pub async fn close(mut self) {
         match self.closing {
             Closing::Asked => {}
@@ -205,6 +222,10 @@ impl Wire {
             _ => return,
         }
         let _ = poll_fn(|cx| self.poll_close(cx)).await;
+        if self.progress.made_way() {
+            // What it has not taken by now the system need not keep, either.
+            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        }
     }
 
     fn linger(&mut self) {
@@ -336,9 +357,12 @@ impl Wire {
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if matches!(self.closing, Closing::Asked) {
             ready!(self.send_refusal(cx))?;
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            let made_way = self.progress.made_way();
+            if !made_way {
+                ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            }
             self.closing = Closing::Done;
-            if self.progress.body_comes() {
+            if made_way || self.progress.body_comes() {
                 self.linger();
             }
         }

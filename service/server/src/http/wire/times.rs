@@ -20,7 +20,7 @@ pub struct Times {
     pub write: Duration,
     /// For what a client still sends after the last answer.
     pub linger: Duration,
-    /// The same for a client that made way for others: whoever is sent away at once comes back at once.
+    /// For a client that made way for others to close its connection: whoever is sent away at once comes back at once.
     pub hold: Duration,
 }
 

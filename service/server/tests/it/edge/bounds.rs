@@ -54,13 +54,15 @@ async fn half_a_head_behind_a_request_is_waited_for_as_shortly() {
         edge
     };
     let service = Service::start_with(|_| {}, shorter).await;
-    for half in ["GET /livez HTTP/1.1\r\nX: ", "G", "GET /livez HTTP/1.1\r\nHost: x\r\n"] {
+    // hyper refuses the last one once it looks at all of it, which it puts off until the head ends.
+    let wrong = format!("GET / HTTP/1.1\r\nX: {}\r\nY: \0", "x".repeat(9000));
+    for half in ["GET /livez HTTP/1.1\r\nX: ", "G", "GET /livez HTTP/1.1\r\nHost: x\r\n", &wrong] {
         let mut pipelines = Raw::to(service.base()).await;
         pipelines.send(format!("{GET}{GET}{half}")).await;
         for _ in 0..2 {
             assert_eq!(pipelines.answer().await.status, 200);
         }
-        assert!(pipelines.ends_within(millis(20_000)).await, "{half:?}");
+        assert!(pipelines.ends_within(millis(20_000)).await, "{half:.40?}");
     }
     // What ends where a request ends is half of nothing, in however many pieces it comes.
     let pieces = [GET.split_at(GET.len() - 1), GET.split_at(GET.len() - 2), GET.split_at(4), (GET, GET)];
@@ -76,10 +78,10 @@ async fn half_a_head_behind_a_request_is_waited_for_as_shortly() {
     assert_eq!(kept[3].answer().await.status, 200);
     let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\n\r\ntoken=x";
     let mut raw = Raw::to(service.base()).await;
-    raw.send(format!("POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\n{form}")).await;
+    raw.send(format!("POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\n{form}\r\n")).await;
     assert_eq!(raw.answer().await.status, 401);
     kept.push(raw);
-    tokio::time::sleep(millis(1500)).await;
+    tokio::time::sleep(millis(2500)).await;
     for raw in &mut kept {
         raw.send(GET).await;
         assert_eq!(raw.answer().await.status, 200);

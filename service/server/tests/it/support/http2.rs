@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -169,7 +169,19 @@ pub(crate) fn head(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
 impl Frames {
     /// Connects to a service with some settings: each an identifier and a value (RFC 9113 section 6.5.1).
     pub(crate) async fn to(base: &str, settings: &[(u16, u32)]) -> Self {
-        let mut frames = Self(connect(base).await);
+        Self::over(connect(base).await, settings).await
+    }
+
+    /// Connects to a service from another address of this machine.
+    pub(crate) async fn from(address: &str, base: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
+        let stream = socket.connect(base.trim_start_matches("http://").parse().unwrap()).await.unwrap();
+        Self::over(stream, &[]).await
+    }
+
+    async fn over(stream: TcpStream, settings: &[(u16, u32)]) -> Self {
+        let mut frames = Self(stream);
         let settings: Vec<u8> = settings
             .iter()
             .flat_map(|(name, value)| [name.to_be_bytes().to_vec(), value.to_be_bytes().to_vec()].concat())
