@@ -8,18 +8,17 @@
 
 mod frames;
 mod head;
+mod opening;
 mod times;
 
+pub use opening::Next;
 pub use times::Times;
 
 use super::connection::Bounds;
-use super::edge::HEAD_BYTES;
-use super::places::with_buffer;
 use super::problem::Problem;
 use super::progress::{Phase, Progress};
 use super::slow::{Crowd, Waiting};
 use crate::clock::{Clock, request_id};
-use crate::ops::memory::{NoRoom, Room};
 use crate::ops::metrics::Metrics;
 use frames::Frames;
 use http::StatusCode;
@@ -37,9 +36,6 @@ use tokio::net::TcpStream;
 
 /// Bytes that are read and dropped after the last answer, at most.
 const LINGER_BYTES: usize = 2 * 1024 * 1024;
-
-/// What a client that speaks HTTP/2 sends first (RFC 9113 section 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection's bytes, within their times.
 pub struct Wire {
@@ -60,17 +56,6 @@ pub struct Wire {
     /// Our own answer in place of hyper's, and how much of it was sent.
     refusal: Option<(Vec<u8>, usize)>,
     closing: Closing,
-}
-
-/// What a connection goes on with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// A request of HTTP/1.1.
-    Request,
-    /// HTTP/2, to its end.
-    Http2,
-    /// Nothing: the client is gone, or is told that there is no room.
-    End,
 }
 
 enum Closing {
@@ -104,94 +89,6 @@ impl Wire {
         }
     }
 
-    /// Waits for the head of the next request, in a buffer that grows with it and within `room`; or for what says that the
-    /// client speaks HTTP/2, if this is the `first`.
-    ///
-    /// # Errors
-    /// Nothing has come in time, or the connection is broken.
-    pub async fn next(&mut self, first: bool, mut room: Room) -> io::Result<Next> {
-        // What hyper has left is part of a head, in which it saw no end.
-        let (mut start, mut known) = (0, self.again.len());
-        let mut begun = known > 0;
-        self.reading.at = None;
-        self.progress.goes_on(Phase::Waiting);
-        loop {
-            start += head::empty_lines(&self.again[start..]);
-            if let Some(next) = self.opening(first, start, known) {
-                return Ok(next);
-            }
-            // What has come already is not waited for.
-            let mut waits = |bytes: usize| room.hold(with_buffer(bytes));
-            known = if first && PREFACE.starts_with(&self.again) { 0 } else { self.again.len() };
-            match poll_fn(|cx| self.come(cx, begun, &mut waits)).await? {
-                None => return Ok(self.no_room()),
-                Some(0) => return Ok(if self.again.is_empty() { Next::End } else { Next::Request }),
-                Some(_) => {}
-            }
-            // A byte now and then prolongs nothing, and nor does an empty line.
-            if !begun {
-                (begun, self.reading.at) = (true, None);
-            }
-        }
-    }
-
-    /// What has come says, if it does: from `start` on, where so much was `known` that did not.
-    fn opening(&mut self, first: bool, start: usize, known: usize) -> Option<Next> {
-        if first && PREFACE.starts_with(&self.again) && self.again.len() < PREFACE.len() {
-            return None;
-        }
-        let next = if first && self.again.starts_with(PREFACE) {
-            self.frames.came(&self.again[PREFACE.len()..]);
-            self.progress.more_comes();
-            self.progress.goes_on(Phase::Streams);
-            Next::Http2
-        } else if self.again.len() >= 2 * HEAD_BYTES
-            || head::is_whole(&self.again[start..], known.saturating_sub(start))
-        {
-            self.progress.goes_on(Phase::Waiting);
-            Next::Request
-        } else {
-            return None;
-        };
-        self.reading.at = None;
-        Some(next)
-    }
-
-    /// Reads some bytes of a head and says how many, or waits for them: shortly, if it has `begun`. None, if there is no
-    /// room to wait with those that are here.
-    fn come(
-        &mut self,
-        cx: &mut Context<'_>,
-        begun: bool,
-        waits: &mut impl FnMut(usize) -> Result<(), NoRoom>,
-    ) -> Poll<io::Result<Option<usize>>> {
-        let mut bytes = [0; 4096];
-        let mut buffer = ReadBuf::new(&mut bytes);
-        match Pin::new(&mut self.stream).poll_read(cx, &mut buffer)? {
-            Poll::Pending if waits(self.again.len()).is_err() => Poll::Ready(Ok(None)),
-            Poll::Pending => {
-                let limit = if begun { self.times.head } else { self.times.idle };
-                if self.reading.passed(limit, cx) {
-                    Poll::Ready(Err(self.timed_out()))
-                } else {
-                    Poll::Pending
-                }
-            }
-            Poll::Ready(()) if begun && self.reading.is_over() => Poll::Ready(Err(self.timed_out())),
-            Poll::Ready(()) => {
-                self.again.extend_from_slice(buffer.filled());
-                Poll::Ready(Ok(Some(buffer.filled().len())))
-            }
-        }
-    }
-
-    /// Our own answer to a head for which there is no room.
-    fn no_room(&mut self) -> Next {
-        self.progress.makes_way();
-        self.ends_with(Problem::overloaded().into_last_message(request_id(self.clock.now())));
-        Next::End
-    }
-
     fn ends_with(&mut self, message: Vec<u8>) {
         self.refusal = Some((message, 0));
         self.progress.more_comes();
@@ -205,27 +102,19 @@ impl Wire {
         self
     }
 
-    /// hyper is gone for now, and leaves what it had read of the next request.
-    pub fn left(&mut self, read: &[u8]) {
-        self.again.splice(..0, read.iter().copied());
-        // Empty lines behind a request are nothing yet.
-        let nothing = head::empty_lines(&self.again);
-        self.again.drain(..nothing);
-    }
-
     /// Closes the connection, in the way that hyper asked for, if it did. Who made way has its connection for a while, be it
     /// with an answer that says that it is the last, or in the middle of one.
     pub async fn close(mut self) {
         match self.closing {
             Closing::Asked => {}
-            _ if self.progress.made_way() => self.linger(),
+            _ if self.progress.made_way() => {
+                // In the end the system need not keep, either, what the client has not taken.
+                let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+                self.linger();
+            }
             _ => return,
         }
         let _ = poll_fn(|cx| self.poll_close(cx)).await;
-        if self.progress.made_way() {
-            // What it has not taken by now the system need not keep, either.
-            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
-        }
     }
 
     fn linger(&mut self) {
