@@ -146,11 +146,14 @@ async fn streams_have_places_and_requests_are_shed_one_by_one() {
     // The first stream stands in the connection's place, four more have one each; the next has none.
     let slow = [get("/slow"), get("/slow"), get("/slow")];
     tokio::time::sleep(millis(200)).await;
+    // One place among the requests is free: who waits for a body gives it back, and the next may take it.
     let ((_send, body), (_send_too, body_too)) = (later(), later());
-    let half = [body, body_too]
-        .map(|body| http2.begin("POST", "/v1/session", "Content-Type: application/json\r\n", body));
-    tokio::time::sleep(millis(200)).await;
-    // One place among the requests is free, since who waits for a body gives it back; none among the streams is.
+    let mut half = Vec::new();
+    for body in [body, body_too] {
+        half.push(http2.begin("POST", "/v1/session", "Content-Type: application/json\r\n", body));
+        tokio::time::sleep(millis(200)).await;
+    }
+    // Now that place is free again; none among the streams is.
     let refused = get("/v1/token").await.unwrap().unwrap();
     refused.assert_problem(503, "overloaded");
     assert_eq!(refused.header("retry-after"), Some("1"));
