@@ -84,15 +84,8 @@ pub(super) async fn serve<A: Answers>(stream: TcpStream, peer: IpAddr, answers: 
     let mut wire = Wire::new(stream, peer, progress.clone(), answers.bounds());
     let mut first = true;
     loop {
-        let next = tokio::select! {
-            biased;
-            next = wire.next(first, memory.head()) => next,
-            // Nobody has asked for anything yet.
-            () = drain.reached(Stage::Draining) => return,
-        };
-        first = false;
-        // Boxed, since a connection that waits is to be small.
-        match next {
+        // What follows it is boxed, since a connection that waits is to be small.
+        match wire.next(std::mem::take(&mut first), memory.head(), drain).await {
             Ok(Next::Request) => {}
             Ok(Next::Http2) => return Box::pin(http2::serve(wire, peer, answers)).await,
             Ok(Next::End) => return close(wire, answers.bounds()).await,

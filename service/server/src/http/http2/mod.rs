@@ -80,15 +80,16 @@ pub(super) async fn serve<A: Answers>(wire: Wire, peer: IpAddr, answers: &Arc<A>
             () = streams.makes_way(), if farewell.is_none() => farewell = Some(Instant::now() + FAREWELL),
             () = sleep_until(farewell.unwrap_or_else(Instant::now)), if farewell.is_some() => return,
             () = drain.reached(Stage::Draining), if !leaving => {}
-            rested = streams.rest(idle, *times) => {
-                if leaving && rested == Rested::Idle {
+            rested = streams.rest(idle, *times, leaving) => match rested {
+                Rested::Idle if leaving => return,
+                Rested::Idle => metrics.timeouts.increment(1),
+                // The other answers are none the worse for it.
+                Rested::Stalled => {}
+                Rested::Unread => {
+                    metrics.timeouts.increment(1);
                     return;
                 }
-                metrics.timeouts.increment(1);
-                if rested == Rested::Unread {
-                    return;
-                }
-            }
+            },
         }
         // The client is told which of its requests are still answered (RFC 9113 section 6.8), and they are.
         leaving = true;

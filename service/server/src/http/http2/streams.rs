@@ -26,10 +26,29 @@ pub(super) struct Streams {
 struct State {
     /// Requests whose answers were not handed over whole.
     under_way: usize,
-    /// Those of them whose next piece waits for the client.
-    waiting: usize,
+    /// The pieces of answers that wait for the client, oldest first: their numbers, and since when.
+    waiting: Vec<(u64, Instant)>,
+    /// The number of the next piece.
+    next: u64,
     /// When a request came or ended, or the client took a piece of an answer.
     moved: Instant,
+}
+
+impl State {
+    /// Since when nothing has moved, be it of one answer alone.
+    fn since(&self) -> Instant {
+        self.waiting.first().map_or(self.moved, |(_, since)| *since)
+    }
+
+    /// From what the connection rests, and how long it may: one that is `leaving` has been told of what stalled.
+    fn rests(&self, idle: Duration, unread: Duration, leaving: bool) -> Option<(Rested, Instant)> {
+        match (self.under_way, self.waiting.is_empty()) {
+            (0, _) => Some((Rested::Idle, self.moved + idle)),
+            (_, true) => None,
+            _ if !leaving && self.since() < self.moved => Some((Rested::Stalled, self.since() + unread)),
+            _ => Some((Rested::Unread, self.moved + unread)),
+        }
+    }
 }
 
 /// What a connection rested from for too long.
@@ -37,13 +56,15 @@ struct State {
 pub(super) enum Rested {
     /// There was no request.
     Idle,
+    /// The client took nothing of an answer, though something moved beside it.
+    Stalled,
     /// The client took nothing of what waits for it.
     Unread,
 }
 
 impl Streams {
     pub(super) fn new(places: Arc<Semaphore>, crowd: Crowd, peer: IpAddr) -> Self {
-        let state = State { under_way: 0, waiting: 0, moved: Instant::now() };
+        let state = State { under_way: 0, waiting: Vec::new(), next: 0, moved: Instant::now() };
         Self { state: Mutex::new(state), places, crowd, peer, makes_way: Notify::new() }
     }
 
@@ -63,32 +84,21 @@ impl Streams {
         if !has_place {
             self.crowd.make_way(self.peer);
         }
-        (Stream { of: self.clone(), waits: false, _place: place }, has_place)
+        (Stream { of: self.clone(), waits: None, _place: place }, has_place)
     }
 
-    /// Waits until nothing has moved for too long.
-    pub(super) async fn rest(&self, idle: Duration, times: Times) -> Rested {
+    /// Waits until something has not moved for too long, on a connection that is `leaving` or not.
+    pub(super) async fn rest(&self, idle: Duration, times: Times, leaving: bool) -> Rested {
         loop {
-            let (rests, moved) = {
-                let state = self.state();
-                let rests = match (state.under_way, state.waiting) {
-                    (0, _) => Some((Rested::Idle, idle)),
-                    (_, 0) => None,
-                    _ => Some((Rested::Unread, times.write)),
-                };
-                (rests, state.moved)
-            };
+            let rests = self.state().rests(idle, times.write, leaving);
             let now = Instant::now();
             // What it rests from may change meanwhile, and with it the limit.
             let look_again = now + idle.min(times.write);
-            let Some((rested, limit)) = rests else {
-                sleep_until(look_again).await;
-                continue;
-            };
-            if moved + limit <= now {
-                return rested;
+            match rests {
+                Some((rested, until)) if until <= now => return rested,
+                Some((_, until)) => sleep_until(look_again.min(until)).await,
+                None => sleep_until(look_again).await,
             }
-            sleep_until(look_again.min(moved + limit)).await;
         }
     }
 
@@ -105,7 +115,7 @@ impl Streams {
 
 impl Slow for Streams {
     fn since(&self) -> Instant {
-        self.state().moved
+        self.state().since()
     }
 
     fn weight(&self) -> usize {
@@ -120,15 +130,24 @@ impl Slow for Streams {
 /// One request, until its answer was handed over whole or given up.
 pub(super) struct Stream {
     of: Arc<Streams>,
-    waits: bool,
+    /// The piece of the answer that waits for the client.
+    waits: Option<u64>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Stream {
     /// The next piece of the answer is there and waits for the client to take it, or there is none yet.
     pub(super) fn waits_for_client(&mut self, waits: bool) {
-        let waited = std::mem::replace(&mut self.waits, waits);
-        self.of.change(|state| state.waiting = state.waiting + usize::from(waits) - usize::from(waited));
+        let waited = self.waits.take();
+        self.waits = self.of.change(|state| {
+            state.waiting.retain(|(number, _)| Some(*number) != waited);
+            waits.then(|| {
+                let number = state.next;
+                state.next += 1;
+                state.waiting.push((number, state.moved));
+                number
+            })
+        });
     }
 }
 
@@ -136,7 +155,48 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.of.change(|state| {
             state.under_way -= 1;
-            state.waiting -= usize::from(self.waits);
+            state.waiting.retain(|(number, _)| Some(*number) != self.waits);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metrics::Counter;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn what_one_answer_rests_from_is_seen_whatever_moves_beside_it() {
+        let crowd = Crowd::of_http2(0, &Counter::noop());
+        let streams = Arc::new(Streams::new(Arc::new(Semaphore::new(1)), crowd, Ipv4Addr::LOCALHOST.into()));
+        let (idle, unread) = (Duration::from_secs(75), Duration::from_secs(30));
+        let rests = |leaving| streams.state().rests(idle, unread, leaving);
+        let moved = || streams.state().moved;
+        assert_eq!(rests(false), Some((Rested::Idle, moved() + idle)));
+        let ((mut first, _), (mut second, _)) = (streams.begin(), streams.begin());
+        assert_eq!(rests(false), None);
+
+        first.waits_for_client(true);
+        let stalled = moved();
+        assert_eq!((streams.since(), rests(false)), (stalled, Some((Rested::Unread, stalled + unread))));
+        second.waits_for_client(true);
+        assert_eq!((streams.since(), rests(false)), (stalled, Some((Rested::Stalled, stalled + unread))));
+        // Its client has been told; what moves is waited for.
+        assert_eq!(rests(true), Some((Rested::Unread, moved() + unread)));
+        assert!(moved() > stalled);
+
+        // The next piece waits for as long as any.
+        let second_waits = moved();
+        first.waits_for_client(true);
+        assert_eq!(
+            (streams.since(), rests(false)),
+            (second_waits, Some((Rested::Stalled, second_waits + unread)))
+        );
+        drop(second);
+        first.waits_for_client(false);
+        assert_eq!((streams.since(), rests(false)), (moved(), None));
+        drop(first);
+        assert_eq!(rests(false), Some((Rested::Idle, moved() + idle)));
     }
 }

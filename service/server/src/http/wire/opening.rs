@@ -6,6 +6,7 @@ use crate::http::edge::HEAD_BYTES;
 use crate::http::places::with_buffer;
 use crate::http::problem::Problem;
 use crate::http::progress::Phase;
+use crate::ops::drain::{Drain, Stage};
 use crate::ops::memory::Room;
 use std::future::poll_fn;
 use std::io;
@@ -23,17 +24,17 @@ pub enum Next {
     Request,
     /// HTTP/2, to its end.
     Http2,
-    /// Nothing: the client is gone, or is told that there is no room.
+    /// Nothing: the client is gone or has asked for nothing before a drain, or is told that there is no room.
     End,
 }
 
 impl Wire {
     /// Waits for the head of the next request, in a buffer that grows with it and within `room`; or for what says that the
-    /// client speaks HTTP/2, if this is the `first`.
+    /// client speaks HTTP/2, if this is the `first`. With a drain it waits only for what has begun.
     ///
     /// # Errors
     /// Nothing has come in time, or the connection is broken.
-    pub async fn next(&mut self, first: bool, mut room: Room) -> io::Result<Next> {
+    pub async fn next(&mut self, first: bool, mut room: Room, drain: &Drain) -> io::Result<Next> {
         // What hyper has left is part of a head, in which it saw no end.
         let (mut start, mut known) = (0, self.again.len());
         let mut begun = known > 0;
@@ -45,7 +46,12 @@ impl Wire {
                 return Ok(next);
             }
             known = if first && PREFACE.starts_with(&self.again) { 0 } else { self.again.len() };
-            match poll_fn(|cx| self.come(cx, begun, &mut room)).await? {
+            let came = tokio::select! {
+                biased;
+                came = poll_fn(|cx| self.come(cx, begun, &mut room)) => came?,
+                () = drain.reached(Stage::Draining), if !begun => return Ok(Next::End),
+            };
+            match came {
                 None => return Ok(self.no_room()),
                 Some(0) => return Ok(if self.again.is_empty() { Next::End } else { Next::Request }),
                 Some(_) => {}

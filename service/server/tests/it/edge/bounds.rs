@@ -249,6 +249,12 @@ async fn a_drain_says_so_and_answers_what_is_under_way() {
     let (mut idle, mut half) = (Raw::to(service.base()).await, Raw::to(service.base()).await);
     idle.send(GET).await;
     assert_eq!(idle.answer().await.status, 200);
+    // A head that has begun: the first of its connection, and one on a connection that rested.
+    let (mut first, mut next) = (Raw::to(service.base()).await, Raw::to(service.base()).await);
+    first.send(&GET[..11]).await;
+    next.send(GET).await;
+    assert_eq!(next.answer().await.status, 200);
+    tokio::time::sleep(millis(1500)).await;
     let body = "{\"note\":\"late\"}";
     let head = format!(
         "POST /v1/user/tokens HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
@@ -258,6 +264,8 @@ async fn a_drain_says_so_and_answers_what_is_under_way() {
     );
     half.send(format!("{head}{}", &body[..5])).await;
     service.drain().reach(Stage::Leaving);
+    tokio::time::sleep(millis(1000)).await;
+    next.send(&GET[..11]).await;
     let ready = exchange(service.base(), "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await;
     ready.assert_problem(503, "leaving");
     assert!(idle.ends_within(millis(20_000)).await);
@@ -270,6 +278,11 @@ async fn a_drain_says_so_and_answers_what_is_under_way() {
         late = raw.try_answer(false).await;
     }
     assert!(late.is_none(), "{late:?}");
+    for begun in [&mut first, &mut next] {
+        begun.send(&GET[11..]).await;
+        let answer = begun.answer().await;
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{answer:?}");
+    }
     half.send(&body[5..]).await;
     let answer = half.answer().await;
     assert_eq!((answer.status, answer.header("connection")), (201, Some("close")), "{answer:?}");

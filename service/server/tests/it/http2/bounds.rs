@@ -137,6 +137,34 @@ async fn who_takes_nothing_of_an_answer_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_takes_one_answer_not_is_told_to_come_again_and_may_take_the_others() {
+    let service = hasty(|times| times.write = millis(2000)).await;
+    let began = Instant::now();
+    // Answers without a body go through a window of nothing.
+    let mut frames = Frames::to(service.base(), &[(4, 0)]).await;
+    frames.send(&frame(kind::HEADERS, WHOLE, 1, &head("GET", "/openapi.json", &[]))).await;
+    assert_eq!(frames.fate(1).await.unwrap().kind, kind::HEADERS);
+    for stream in (3..).step_by(2) {
+        frames.send(&frame(kind::HEADERS, WHOLE, stream, &head("HEAD", "/livez", &[]))).await;
+        let came = frames.fate(stream).await.unwrap();
+        if came.kind == kind::GOAWAY {
+            assert_eq!(came.code(), 0);
+            break;
+        }
+        assert_eq!(came.kind, kind::HEADERS);
+        assert!(began.elapsed() < millis(15_000), "a stream is held for as long as its client likes");
+        tokio::time::sleep(millis(50)).await;
+    }
+    assert!(began.elapsed() >= millis(2000), "{:?}", began.elapsed());
+    // And what it still takes, it gets.
+    frames.send(&frame(kind::WINDOW_UPDATE, 0, 1, &1_000_000u32.to_be_bytes())).await;
+    frames.send(&frame(kind::WINDOW_UPDATE, 0, 0, &1_000_000u32.to_be_bytes())).await;
+    while frames.until(kind::DATA).await.unwrap().flags & END_STREAM == 0 {}
+    assert!(frames.ends_within(millis(15_000)).await);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn streams_have_places_and_requests_are_shed_one_by_one() {
     let bounds = |config: &mut Config| config.limits.requests = 4;
     let (service, done) = waiting(bounds).await;
