@@ -84,6 +84,7 @@ async fn administrator(service: &Service) -> PgConnection {
 }
 
 async fn put_back(superuser: &mut PgConnection) {
+    run(superuser, "DROP TABLE IF EXISTS saved.planted").await;
     for table in TABLES {
         run(
             superuser,

@@ -15,7 +15,8 @@ impl Tables<'_> {
     /// Each standing token of a user holds its slot, and nothing else does.
     pub(super) async fn slots(&mut self, state: &State) -> Result<(), VerifyError> {
         let mut seen = Slots::default();
-        let sql = "COPY claimed_slots (user_id, slot, token_id, expires_at) TO STDOUT (FORMAT binary)";
+        let sql =
+            "COPY (SELECT user_id, slot, token_id, expires_at FROM claimed_slots) TO STDOUT (FORMAT binary)";
         let mut rows = copy(self.snapshot, sql).await?;
         while let Some(row) = rows.try_next().await? {
             let Some(mut fields) = Fields::next(&row, 4) else { continue };
@@ -59,7 +60,7 @@ impl Tables<'_> {
     /// Each plaintext that is known as a standing token's own has its digest claimed, and nothing else has.
     pub(super) async fn digests(&mut self, state: &State) -> Result<(), VerifyError> {
         let mut seen = Digests::default();
-        let sql = "COPY claimed_digests (digest, era, token_id) TO STDOUT (FORMAT binary)";
+        let sql = "COPY (SELECT digest, era, token_id FROM claimed_digests) TO STDOUT (FORMAT binary)";
         let mut rows = copy(self.snapshot, sql).await?;
         while let Some(row) = rows.try_next().await? {
             let Some(mut fields) = Fields::next(&row, 3) else { continue };

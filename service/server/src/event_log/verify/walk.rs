@@ -214,7 +214,7 @@ impl Walk {
     /// Folds an event, over a gap if need be. What does not fit is named, and the walk goes on, so that the rest is
     /// looked at too.
     fn fold(&mut self, recorded: &Recorded) {
-        self.state.head = recorded.seq - 1;
+        self.state.head = recorded.seq.saturating_sub(1);
         let partial = self.is_download && self.extent.missing > 0;
         if partial {
             self.assume_owner(recorded);

@@ -50,6 +50,31 @@ pub(super) fn corruptions(service: &Service, made: &Made) -> Vec<(String, &'stat
             "tokens",
             "no event made it",
         ),
+        // In a table of its own, which whatever asks for the tokens reads as well.
+        (
+            format!(
+                "CREATE TABLE saved.planted () INHERITS (tokens);
+                 INSERT INTO saved.planted SELECT * FROM tokens WHERE id = '{narrow}';
+                 UPDATE saved.planted SET id = gen_random_uuid(), digest = {digest}"
+            ),
+            "tokens",
+            "no event made it",
+        ),
+        (
+            "CREATE TABLE saved.planted () INHERITS (claimed_slots);
+             INSERT INTO saved.planted SELECT user_id, 48, gen_random_uuid(), expires_at FROM claimed_slots LIMIT 1"
+                .into(),
+            "claimed_slots",
+            "slot 48 is claimed",
+        ),
+        (
+            format!(
+                "CREATE TABLE saved.planted () INHERITS (claimed_digests);
+                 INSERT INTO saved.planted (digest, era, token_id) VALUES ({digest}, 0, '{narrow}')"
+            ),
+            "claimed_digests",
+            "not its own",
+        ),
         (format!("DELETE FROM tokens WHERE id = '{revoked}'"), "tokens", "is not there"),
         (
             format!(
@@ -71,6 +96,11 @@ pub(super) fn corruptions(service: &Service, made: &Made) -> Vec<(String, &'stat
             format!("UPDATE tokens SET id = gen_random_uuid() WHERE id = '{revoked}'"),
             "tokens",
             "is not there",
+        ),
+        (
+            format!("UPDATE events SET record = replace(record, '\"seq\":{}', '\"seq\":0') WHERE seq = {}", 3, 3),
+            "",
+            "seq",
         ),
         // The claims.
         (format!("DELETE FROM claimed_slots WHERE token_id = '{narrow}'"), "claimed_slots", "not claimed"),
