@@ -12,7 +12,7 @@ use crate::policy::Permission;
 use crate::refusal::Refusal;
 use crate::scope::Scopes;
 use crate::timestamp::Timestamp;
-use crate::token::issue::refuse_past;
+use crate::token::issue::{no_place, refuse_past};
 use crate::token::{Kind, Owner, Reason, TokenIssued, TokenRevoked};
 use crate::value::Value;
 use std::collections::BTreeSet;
@@ -190,7 +190,8 @@ pub(crate) fn issue_token(context: &Context<'_>, issue: &IssueGatewayToken) -> D
     let gateway = present(context, issue.gateway)?;
     refuse_past(context, issue.token.expires_at)?;
     if gateway.standing.len() >= STANDING_TOKENS {
-        return Err(Refusal::LimitReached { limit: STANDING_TOKENS });
+        let tokens = gateway.standing.iter().filter_map(|id| context.state.tokens.get(id));
+        return Err(no_place(context, tokens.map(|token| token.expires_at), STANDING_TOKENS));
     }
     let organization = context.command.organization;
     let event = token_issued(organization, gateway.id, &issue.token, authority.token, context.state.head + 1);

@@ -39,12 +39,7 @@ pub(crate) fn issue_personal(context: &Context<'_>, issue: &IssuePersonal) -> De
     let user = context.state.users.get(&authority.user).ok_or(Refusal::Unauthenticated)?;
     let limit = context.limits.tokens_per_user;
     if user.standing.len() >= limit {
-        let due = |at: Timestamp| at <= context.clock.earliest();
-        // One of them seems to be over, and cannot be ended yet.
-        if user.standing.values().any(|token| token.expires_at.is_some_and(due)) {
-            return Err(Refusal::ClockUntrusted);
-        }
-        return Err(Refusal::LimitReached { limit });
+        return Err(no_place(context, user.standing.values().map(|token| token.expires_at), limit));
     }
     let event = TokenIssued {
         id: issue.id,
@@ -62,6 +57,21 @@ pub(crate) fn issue_personal(context: &Context<'_>, issue: &IssuePersonal) -> De
     let effects =
         Effects::event(None, Event::TokenIssued(event)).value(authority.user.0, issue.note.as_ref());
     Ok(Decision::Happened(effects, Answer::Token(issue.id)))
+}
+
+/// Why there is no place for another token beside as many as may stand, by their expiries. Where one of them seems to be
+/// over and cannot be ended yet, that is not for good.
+pub(crate) fn no_place(
+    context: &Context<'_>,
+    mut standing: impl Iterator<Item = Option<Timestamp>>,
+    limit: usize,
+) -> Refusal {
+    let due = |at: Timestamp| at <= context.clock.earliest();
+    if standing.any(|expires_at| expires_at.is_some_and(due)) {
+        Refusal::ClockUntrusted
+    } else {
+        Refusal::LimitReached { limit }
+    }
 }
 
 /// The scopes that are asked for, or the actor's own.

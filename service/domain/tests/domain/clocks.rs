@@ -1,13 +1,16 @@
 //! Ending for good needs two clocks; while they cannot be trusted, only what narrows is decided.
 
 use crate::history::{
-    History, at, begun, bootstrap, digest, gateway, given, holder, issue, nothing, operator, scopes, session,
-    session_id, token, user, value,
+    History, at, begun, bootstrap, digest, gateway, gateway_token, given, holder, issue, nothing, operator,
+    scopes, session, session_id, token, user, value,
 };
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Answer, SecretText};
+use counterfoil_domain::gateway::STANDING_TOKENS;
+use counterfoil_domain::gateway_commands::{IssueGatewayToken, NewGatewayToken, RegisterGateway};
 use counterfoil_domain::people::{OpenSession, SetPassword};
 use counterfoil_domain::refusal::Refusal;
+use counterfoil_domain::token::Kind;
 use counterfoil_domain::token::change::ChangeToken;
 use counterfoil_domain::token::issue::IssuePersonal;
 use counterfoil_domain::token::rotate::{Overlap, Rotate};
@@ -155,4 +158,30 @@ fn what_is_older_than_the_watch_of_the_clocks_is_denied_and_not_ended() {
     history.run(Actor::System, anything());
     assert!(!history.token(1).stands());
     history.run(session(1), Action::IssuePersonal(issue(2)));
+}
+
+#[test]
+fn whether_a_gateway_has_a_place_for_another_token_is_not_known_while_one_seems_to_be_over() {
+    let register = RegisterGateway {
+        id: gateway(2),
+        name: value(30, "edge"),
+        kinds: [Kind::Personal].into(),
+        environment: None,
+        token: NewGatewayToken { expires_at: Some(at(60)), ..gateway_token(0x100) },
+    };
+    let mut history = begun().and(session(1), Action::RegisterGateway(register));
+    let another = |number| {
+        Action::IssueGatewayToken(IssueGatewayToken { gateway: gateway(2), token: gateway_token(number) })
+    };
+    for number in 1..STANDING_TOKENS as u128 {
+        history.run(session(1), another(0x100 + number));
+    }
+    let limit = Refusal::LimitReached { limit: STANDING_TOKENS };
+    history.clone().when(session(1), another(0x200)).refused(limit);
+    (history.clock.database, history.clock.node) = (at(60), at(60));
+    history.clock.ends_after = history.state.head;
+    history.clone().when(session(1), another(0x200)).refused(Refusal::ClockUntrusted);
+    history.clock.ends_after = 0;
+    history.run(Actor::System, Action::Sweep { tokens: vec![token(0x100)] });
+    history.run(session(1), another(0x200));
 }

@@ -350,7 +350,7 @@ impl Batch<'_> {
             Ok(changed::store(&mut *connection, state, from, held).await?)
         })
         .await?;
-        let (writes, now) = (&self.writes, self.clock.database);
+        let instants = (self.clock.database, decided_at(self.clock, self.steady, &self.head));
         let remembered: Vec<_> = self
             .input
             .commands
@@ -359,6 +359,7 @@ impl Batch<'_> {
             .filter_map(|key| self.known.get_key_value(&key))
             .filter(|(_, r)| r.is_new())
             .collect();
-        step(self.input.faults, Step::Beside, beside::write(connection, writes, &remembered, now)).await
+        step(self.input.faults, Step::Beside, beside::write(connection, &self.writes, &remembered, instants))
+            .await
     }
 }

@@ -139,11 +139,13 @@ impl Sweeper {
     async fn sweep(&mut self) -> Result<usize, SweepError> {
         let sql = "SELECT id FROM tokens
             WHERE ended_seq IS NULL AND expires_at IS NOT NULL AND expires_at <= LEAST(statement_timestamp(), $1)
-                AND issued_seq > $3 AND id <> ALL($4)
+                AND issued_seq > $3 AND expires_at > $5 AND id <> ALL($4)
             ORDER BY expires_at, id LIMIT $2";
         let ends_after = self.watch.ends_after(&self.clock);
+        // What was issued since the start ends after that: what has been over for long is not looked through until it counts.
+        let since = if ends_after == 0 { OffsetDateTime::UNIX_EPOCH } else { self.started() };
         let query = sqlx::query_scalar(sql).bind(self.now()).bind(MOST as i64).bind(ends_after as i64);
-        let query = query.bind(self.aside.now());
+        let query = query.bind(self.aside.now()).bind(since);
         let due: Vec<Uuid> = in_time(query.fetch_all(&self.pool)).await?;
         if due.is_empty() {
             return Ok(0);
@@ -194,12 +196,10 @@ impl Sweeper {
         if !self.write(Vec::new()).await? {
             return Ok(());
         }
-        // The condition is there twice: a key that a request took over meanwhile is a new one.
         self.delete(
-            "DELETE FROM idempotency_keys WHERE created_at <= LEAST(statement_timestamp(), $1) - interval '24 hours'
-                AND key IN (SELECT key FROM idempotency_keys
-                    WHERE created_at <= LEAST(statement_timestamp(), $1) - interval '24 hours'
-                    ORDER BY created_at LIMIT $2)",
+            "DELETE FROM idempotency_keys WHERE key IN (SELECT key FROM idempotency_keys
+                WHERE created_at <= LEAST(statement_timestamp(), $1) - interval '24 hours'
+                ORDER BY created_at LIMIT $2)",
             now,
         )
         .await?;
@@ -220,6 +220,11 @@ impl Sweeper {
                 return Ok(());
             }
         }
+    }
+
+    /// When the clocks began to be watched, by what they say now.
+    fn started(&self) -> OffsetDateTime {
+        self.now() - self.clock.boottime().saturating_sub(self.watch.since)
     }
 
     fn now(&self) -> OffsetDateTime {

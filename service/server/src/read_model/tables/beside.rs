@@ -63,8 +63,8 @@ pub async fn idempotency(
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let sql = "SELECT key, body, token_id, gateway_id, revoked FROM idempotency_keys
-        WHERE key = ANY($1) AND created_at > clock_timestamp() - interval '24 hours'";
+    // However old: only the sweeper ends a key, for it does so by clocks that are trusted alone.
+    let sql = "SELECT key, body, token_id, gateway_id, revoked FROM idempotency_keys WHERE key = ANY($1)";
     let rows = sqlx::query(sql).bind(keys).fetch_all(connection).await?;
     let mut remembered = HashMap::with_capacity(rows.len());
     for row in rows {
@@ -78,7 +78,8 @@ pub async fn idempotency(
     Ok(remembered)
 }
 
-/// Writes what a batch's commands store beside the log.
+/// Writes what a batch's commands store beside the log: of two instants, sessions end by the database's, and a key's day
+/// begins with the one that events are recorded at, which no clock that lies puts into the future.
 ///
 /// # Errors
 /// The database's.
@@ -86,7 +87,7 @@ pub async fn write(
     connection: &mut PgConnection,
     writes: &[Write],
     remembered: &[(&[u8; 32], &Remembered)],
-    now: Timestamp,
+    (now, decided_at): (Timestamp, Timestamp),
 ) -> Result<(), LoadError> {
     values(connection, writes).await?;
     for write in writes {
@@ -110,7 +111,7 @@ pub async fn write(
             }
         }
     }
-    remember(connection, remembered, now).await
+    remember(connection, remembered, decided_at).await
 }
 
 /// Text as searches and sign-in compare it: composed (NFKC), in lower case, composed again. Letter by letter, so that
@@ -191,16 +192,13 @@ async fn open_session(
 async fn remember(
     connection: &mut PgConnection,
     remembered: &[(&[u8; 32], &Remembered)],
-    now: Timestamp,
+    decided_at: Timestamp,
 ) -> Result<(), LoadError> {
     if remembered.is_empty() {
         return Ok(());
     }
-    // A key whose day is over is taken over by the request that uses it anew.
     let sql = "INSERT INTO idempotency_keys (key, body, token_id, gateway_id, revoked, created_at)
-        SELECT *, $6::timestamptz FROM UNNEST($1::bytea[], $2::bytea[], $3::uuid[], $4::uuid[], $5::bigint[])
-        ON CONFLICT (key) DO UPDATE SET body = excluded.body, token_id = excluded.token_id,
-            gateway_id = excluded.gateway_id, revoked = excluded.revoked, created_at = excluded.created_at";
+        SELECT *, $6::timestamptz FROM UNNEST($1::bytea[], $2::bytea[], $3::uuid[], $4::uuid[], $5::bigint[])";
     let unique: HashMap<_, _> = remembered.iter().copied().collect();
     let rows: Vec<_> = unique.into_iter().collect();
     sqlx::query(sql)
@@ -209,7 +207,7 @@ async fn remember(
         .bind(rows.iter().map(|(_, r)| r.token.map(|id| id.0)).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, r)| r.gateway.map(|id| id.0)).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, r)| r.revoked.map(|count| count as i64)).collect::<Vec<_>>())
-        .bind(to_sql(now))
+        .bind(to_sql(decided_at))
         .execute(connection)
         .await?;
     Ok(())

@@ -2,14 +2,15 @@
 
 use super::owners::{load_due, load_gateways, load_swept, load_users};
 use super::token_row::{self, COLUMNS};
-use super::{LoadError, StoredInstant, rows};
-use counterfoil_domain::ids::{Seq, SessionId, UserId, ValueId};
+use super::{LoadError, StoredInstant, Unreadable, rows};
+use counterfoil_domain::ids::{Seq, SessionId, TokenId, UserId, ValueId};
 use counterfoil_domain::names::Names;
 use counterfoil_domain::state::{Session, State};
 use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::Token;
 use counterfoil_domain::value::Value;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// Loads what is named into a state at position `head`: tokens with their owners, users with what stands of theirs,
@@ -33,6 +34,7 @@ pub async fn named(
     );
     load_gateways(connection, &mut state, names).await?;
     load_users(connection, &mut state, names).await?;
+    names.users_in_full.iter().try_for_each(|id| all_claimed(&state, *id))?;
     load_due(connection, &mut state, now).await?;
     load_swept(connection, &mut state, names).await?;
     load_organizations(connection, &mut state, names).await?;
@@ -41,6 +43,19 @@ pub async fn named(
     load_sign_in_names(connection, &mut state, names).await?;
     load_notes(connection, &mut state, names).await?;
     Ok(state)
+}
+
+/// A user whose tokens all end has each of them claimed: one without a claim would go on counting, though its user is told
+/// that it does not.
+fn all_claimed(state: &State, id: UserId) -> Result<(), LoadError> {
+    let Some(user) = state.users.get(&id) else { return Ok(()) };
+    let claimed: BTreeSet<TokenId> = user.standing.values().map(|token| token.id).collect();
+    let theirs = state.tokens.values().filter(|token| token.user() == Some(id) && token.stands());
+    if theirs.map(|token| token.id).collect::<BTreeSet<_>>() == claimed {
+        return Ok(());
+    }
+    let what = format!("the slots that are claimed for user {id} are not those of its standing tokens");
+    Err(Unreadable { table: "claimed_slots", what }.into())
 }
 
 pub(super) fn insert_tokens(state: &mut State, tokens: Vec<Token>) {

@@ -2,9 +2,10 @@
 
 use super::text;
 use crate::support::Service;
-use crate::support::browser::{HERE, OWNER, owners_password, request, signed_in};
+use crate::support::browser::{HERE, OWNER, browse, owners_password, request, signed_in};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
 
 async fn delete_all(
     service: &Service,
@@ -34,7 +35,7 @@ async fn a_delete_all_under_a_key_is_done_once() {
 
     let issue = async || {
         let path = "/v1/user/tokens";
-        crate::support::browser::browse(&service, &cookie, Method::POST, path, Some(json!({}))).await.1
+        browse(&service, &cookie, Method::POST, path, Some(json!({}))).await.1
     };
     let later = issue().await;
     let lives = async |token: &Value| service.introspect(text(token, "plaintext")).await["active"] == true;
@@ -62,5 +63,31 @@ async fn a_delete_all_under_a_key_is_done_once() {
     assert!(lives(&last).await);
     assert_eq!(delete_all(&service, &cookie, None, None).await.1["revoked"], 1);
     assert!(!lives(&last).await);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_all_that_cannot_see_a_token_does_not_say_that_all_have_ended() {
+    let service = Service::start().await;
+    let cookie = signed_in(&service, OWNER, &owners_password(&service)).await;
+    let token = service.issue(json!({})).await;
+    let cluster = service.database.private.as_ref().unwrap();
+    let mut superuser = cluster.superuser("counterfoil").connect().await.unwrap();
+    // By the log it holds a slot; by the tables somebody took that away.
+    let taken = format!(
+        "CREATE TABLE kept AS SELECT * FROM claimed_slots; DELETE FROM claimed_slots WHERE token_id = '{}'",
+        token["id"].as_str().unwrap()
+    );
+    superuser.execute(AssertSqlSafe(taken)).await.unwrap();
+    let (status, _) = browse(&service, &cookie, Method::DELETE, "/v1/user/tokens", None).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(service.is_active(token["plaintext"].as_str().unwrap()).await.unwrap());
+    superuser
+        .execute("DELETE FROM claimed_slots; INSERT INTO claimed_slots SELECT * FROM kept")
+        .await
+        .unwrap();
+    let (status, answer) = browse(&service, &cookie, Method::DELETE, "/v1/user/tokens", None).await;
+    assert_eq!((status, &answer["revoked"]), (StatusCode::OK, &json!(2)));
+    drop(superuser);
     service.stop().await;
 }
