@@ -75,13 +75,43 @@ pub struct Failures<C: Clock = DefaultClock> {
     counts: Counts<C>,
     /// The same for what strangers do, with the larger burst.
     strangers: Counts<C>,
-    /// Until when a key is refused. Failures are counted after the fact, so the count alone would let every attempt
-    /// be looked at first.
-    refused: Mutex<HashMap<Key, Duration>>,
+    /// Failures are counted after the fact, so the counts alone would let every attempt be looked at first.
+    standings: Mutex<HashMap<Key, Standing>>,
     /// Where accounts have signed in, and when: the last place first.
     places: Mutex<HashMap<Account, Vec<(IpAddr, Duration)>>>,
+    a_minute: u32,
     /// How long it takes until one more failure is free.
     pause: Duration,
+}
+
+/// How a key stands.
+#[derive(Default)]
+struct Standing {
+    /// Until when it is refused.
+    refused: Duration,
+    /// How many more failures were left to it after the last one; all, if there was none.
+    left: Option<u32>,
+    /// When that was.
+    counted: Duration,
+    /// Attempts that are being looked at: each may fail.
+    under_way: u32,
+}
+
+/// An attempt that is being looked at, until this is dropped.
+pub struct UnderWay<'a> {
+    standings: &'a Mutex<HashMap<Key, Standing>>,
+    attempt: Attempt,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut standings = lock(self.standings);
+        for key in self.attempt.keys() {
+            if let Some(standing) = standings.get_mut(key) {
+                standing.under_way = standing.under_way.saturating_sub(1);
+            }
+        }
+    }
 }
 
 /// How many failures of strangers for one account may come at once, in those of one address.
@@ -89,6 +119,8 @@ const BURST: u32 = 10;
 /// So many keys may be counted before old ones are looked for. Failures cost a password hash each, so a minute has
 /// no more than some thousands.
 const TIDY: usize = 1000;
+/// After so long without a failure everything is left to a key again: the largest burst, at the rate of all.
+const RECENT: Duration = Duration::from_secs(60 * BURST as u64);
 /// Places that are remembered of an account, and for how long.
 const PLACES: usize = 8;
 const LATELY: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -110,8 +142,9 @@ impl<C: Clock + Clone> Failures<C> {
         Self {
             counts: counts(quota),
             strangers: counts(quota.allow_burst(burst)),
-            refused: Mutex::default(),
+            standings: Mutex::default(),
             places: Mutex::default(),
+            a_minute: a_minute.get(),
             pause: Duration::from_secs(60) / a_minute.get(),
         }
     }
@@ -134,12 +167,33 @@ impl<C: Clock + Clone> Failures<C> {
     /// # Errors
     /// How long it is refused.
     pub fn check(&self, attempt: &Attempt, now: Duration) -> Result<(), Duration> {
-        let refused = lock(&self.refused);
-        let until = attempt.keys().filter_map(|key| refused.get(key)).max();
-        match until.and_then(|until| until.checked_sub(now)).filter(|left| !left.is_zero()) {
-            Some(left) => Err(left),
-            None => Ok(()),
+        refused(&lock(&self.standings), attempt, now)
+    }
+
+    /// Looks at an attempt, beside no more others than may fail: of many at once, on a machine with many cores, each would
+    /// be looked at before the first is counted.
+    ///
+    /// # Errors
+    /// How long it is refused.
+    pub fn begin(&self, attempt: &Attempt, now: Duration) -> Result<UnderWay<'_>, Duration> {
+        let mut standings = lock(&self.standings);
+        refused(&standings, attempt, now)?;
+        let is_full = |key: &Key| {
+            let Some(known) = standings.get(key) else { return false };
+            known.under_way >= known.left.unwrap_or_else(|| self.burst(key)).max(1)
+        };
+        if attempt.keys().any(is_full) {
+            return Err(self.pause);
         }
+        for key in attempt.keys() {
+            standings.entry(*key).or_default().under_way += 1;
+        }
+        Ok(UnderWay { standings: &self.standings, attempt: *attempt })
+    }
+
+    /// How many failures are left to a key that has none.
+    fn burst(&self, key: &Key) -> u32 {
+        if matches!(key, Key::Strangers(_)) { self.a_minute.saturating_mul(BURST) } else { self.a_minute }
     }
 
     /// Counts a failure.
@@ -149,13 +203,17 @@ impl<C: Clock + Clone> Failures<C> {
                 counts.retain_recent();
             }
         }
-        let mut refused = lock(&self.refused);
-        refused.retain(|_, until| *until > now);
+        let mut standings = lock(&self.standings);
+        if standings.len() > TIDY {
+            standings.retain(|_, standing| standing.under_way > 0 || now < standing.counted + RECENT);
+        }
         for key in attempt.keys() {
             let counts = if matches!(key, Key::Strangers(_)) { &self.strangers } else { &self.counts };
-            let more = counts.check_key(key).map(|state| state.remaining_burst_capacity());
-            if more.unwrap_or(0) == 0 {
-                refused.insert(*key, now + self.pause);
+            let left = counts.check_key(key).map_or(0, |state| state.remaining_burst_capacity());
+            let standing = standings.entry(*key).or_default();
+            (standing.left, standing.counted) = (Some(left), now);
+            if left == 0 {
+                standing.refused = now + self.pause;
             }
         }
     }
@@ -174,6 +232,15 @@ impl<C: Clock + Clone> Failures<C> {
         known.retain(|(known, _)| *known != address);
         known.insert(0, (address, now));
         known.truncate(PLACES);
+    }
+}
+
+/// How long an attempt is refused, if it is.
+fn refused(standings: &HashMap<Key, Standing>, attempt: &Attempt, now: Duration) -> Result<(), Duration> {
+    let until = attempt.keys().filter_map(|key| standings.get(key)).map(|standing| standing.refused).max();
+    match until.and_then(|until| until.checked_sub(now)).filter(|left| !left.is_zero()) {
+        Some(left) => Err(left),
+        None => Ok(()),
     }
 }
 

@@ -123,3 +123,32 @@ fn places_are_forgotten() {
     test.pass(LATELY);
     assert!(!is_known(&test, "198.51.100.1"));
 }
+
+#[test]
+fn at_once_no_more_are_looked_at_than_may_fail() {
+    let mut test = Test::new(10);
+    let at_once = |test: &Test| {
+        let attempts: Vec<_> = (0..64).map(|n| test.attempt("192.0.2.1", &format!("account {n}"))).collect();
+        let under_way: Vec<_> = attempts
+            .iter()
+            .filter_map(|attempt| Some((attempt, test.failures.begin(attempt, test.now).ok()?)))
+            .collect();
+        under_way.iter().for_each(|(attempt, _)| test.failures.failed(attempt, test.now));
+        under_way.len()
+    };
+    assert_eq!(at_once(&test), 10);
+    for _ in 0..10 {
+        assert_eq!(at_once(&test), 0);
+        test.pass(Duration::from_secs(6));
+        assert_eq!(at_once(&test), 1);
+    }
+    // Half a minute later there are five more, and none of them is known of before the first has failed.
+    test.pass(Duration::from_secs(30));
+    assert_eq!([at_once(&test), at_once(&test)], [1, 4]);
+    // Who goes away, or succeeds, has failed at nothing.
+    test.pass(Duration::from_secs(6));
+    let attempt = test.attempt("192.0.2.1", "a");
+    for _ in 0..3 {
+        assert!(test.failures.begin(&attempt, test.now).is_ok());
+    }
+}
