@@ -19,7 +19,7 @@ pub enum Refusal {
     #[error("there is no such thing")]
     NotFound,
     /// As many tokens stand as may.
-    #[error("{limit} tokens stand already, the most that may at a time")]
+    #[error("{limit} tokens stand already, the most that may at a time: revoke one to issue another")]
     LimitReached {
         /// The limit.
         limit: usize,
@@ -40,13 +40,13 @@ pub enum Refusal {
         at: Timestamp,
     },
     /// The token has ended: expired or revoked.
-    #[error("the token has ended and stays as it is")]
+    #[error("the token has ended and stays as it is: issue another")]
     Ended,
     /// The token was rotated meanwhile.
-    #[error("the token was rotated meanwhile")]
+    #[error("the token was rotated meanwhile: read it again, and rotate what it is now")]
     RotatedMeanwhile,
     /// `If-Match` names another version.
-    #[error("it was changed meanwhile")]
+    #[error("it was changed meanwhile: read it again, and repeat this with the ETag that it has now")]
     ChangedMeanwhile,
     /// An overlap above [`crate::token::rotate::LONGEST_OVERLAP`].
     #[error("an overlap is at most {0} seconds")]

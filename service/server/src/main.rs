@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            cli::say(&error.to_string());
+            cli::fail(error.as_ref());
             ExitCode::FAILURE
         }
     }

@@ -14,6 +14,7 @@ mod tour;
 pub(crate) mod verify;
 
 use counterfoil::config::Config;
+use counterfoil::ops::telemetry;
 use counterfoil::passwords::Password;
 use counterfoil::postgres::connect::Database;
 use serde::Serialize;
@@ -23,9 +24,22 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Tells whoever started the program how it is getting on. Standard output is for documents. Nobody may be listening
-/// any more: `eprintln!` would panic then.
+/// any more: `eprintln!` would panic then. Where each line of the log is a document, this is one.
 pub(crate) fn say(sentence: &str) {
-    let _ = writeln!(std::io::stderr(), "counterfoil: {sentence}");
+    if telemetry::is_json() {
+        tracing::info!("{sentence}");
+    } else {
+        let _ = writeln!(std::io::stderr(), "counterfoil: {sentence}");
+    }
+}
+
+/// Tells why the program ends.
+pub(crate) fn fail(error: &dyn Error) {
+    if telemetry::is_json() {
+        tracing::error!("{error}");
+    } else {
+        say(&error.to_string());
+    }
 }
 
 /// Writes to standard output. Whoever reads it may have read enough.

@@ -64,6 +64,7 @@ async fn by_cookie(parts: &Parts, app: &App, ends: Option<TokenId>) -> Result<Ca
         InCookie::Token(secret) => match (stems, token(secret)) {
             (Stems::Elsewhere, _) => Err(Problem::cross_origin()),
             (_, Presented::Bearer(secret)) => by_token(parts, app, secret, ends),
+            (_, Presented::TooLong) => Err(Problem::unauthenticated()),
             _ => Err(Problem::ambiguous("Cookie", "The cookie X-API-KEY has no token.")),
         },
         InCookie::Session(_) if changes(&parts.method) && stems != Stems::Here => {
@@ -103,7 +104,7 @@ fn by_token(parts: &Parts, app: &App, secret: &[u8], ends: Option<TokenId>) -> R
     let role = match role {
         Some(role) => role,
         // Another organization's existence is nobody's business.
-        None if organization != found.home => return Err(Problem::not_found()),
+        None if organization != found.home => return Err(Problem::not_found().at("X-Organization")),
         None => return Err(Problem::unauthenticated()),
     };
     Ok(Caller {
@@ -135,7 +136,7 @@ async fn by_session(parts: &Parts, app: &App, secret: &[u8]) -> Result<Caller, P
     let organization = organization(parts)?.unwrap_or(session.home);
     let role = match app.index.role(session.user, organization, Seq::MAX) {
         Some(role) => role,
-        None if organization != session.home => return Err(Problem::not_found()),
+        None if organization != session.home => return Err(Problem::not_found().at("X-Organization")),
         None => return Err(Refusal::Forbidden.into()),
     };
     Ok(Caller {

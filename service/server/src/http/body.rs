@@ -179,8 +179,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         {
             return Err(Problem::not_json());
         }
-        let value =
-            serde_json::from_slice(text).map_err(|error| Problem::malformed("body", explain(&error)))?;
+        let mut json = serde_json::Deserializer::from_slice(text);
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| wrong(&error))?;
+        json.end().map_err(|error| Problem::malformed("body", explain(&error)))?;
         // Fields have names: serde would also take them from an array, by place.
         if text.trim_ascii_start().first() != Some(&b'{') {
             return Err(Problem::malformed("body", "The body is a JSON object."));
@@ -189,16 +190,39 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
+/// What is wrong with a JSON text: a member by its name, where it is one of ours, and not one that was sent.
+fn wrong(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let words = error.inner().to_string();
+    let named = |before: &str| words.strip_prefix(before).and_then(|rest| rest.split('`').next());
+    if let Some(name) = named("missing field `") {
+        return Problem::malformed(name, "It is missing.");
+    }
+    if let Some(name) = named("duplicate field `") {
+        return Problem::malformed(name, "It is given twice.");
+    }
+    // A member is one of ours once its value is looked at.
+    let path = error.path().to_string();
+    if error.inner().is_data() && !words.starts_with("unknown field `") && path != "." {
+        let detail = format!("It is of the wrong type or form: {}.", place(error.inner()));
+        return Problem::malformed(&path, detail);
+    }
+    Problem::malformed("body", explain(error.inner()))
+}
+
+fn place(error: &serde_json::Error) -> String {
+    format!("line {}, column {}", error.line(), error.column())
+}
+
 /// What is wrong with a JSON text, and where. serde's own words may repeat what was sent, so they are not used.
 fn explain(error: &serde_json::Error) -> String {
-    let place = format!("line {}, column {}", error.line(), error.column());
+    let place = place(error);
     match error.classify() {
         serde_json::error::Category::Syntax | serde_json::error::Category::Io => {
             format!("The body is not JSON (RFC 8259): {place}.")
         }
         serde_json::error::Category::Eof => format!("The JSON ends early: {place}."),
         serde_json::error::Category::Data => {
-            format!("A field is unknown, given twice, missing, or of the wrong type: {place}.")
+            format!("A member is unknown, or something is of the wrong type: {place}.")
         }
     }
 }

@@ -65,9 +65,6 @@ pub enum Credential {
     },
 }
 
-/// A caller whose scopes were not looked at: for what needs none, a token's look at itself.
-pub struct AnyCaller(pub Caller);
-
 impl Caller {
     /// A command of this caller's.
     pub fn command(&self, action: Action) -> Command {
@@ -134,13 +131,5 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         Self::of(parts, app).await?.let_in(parts, app)
-    }
-}
-
-impl FromRequestParts<App> for AnyCaller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        authenticate(parts, app).await?.let_in(parts, app).map(Self)
     }
 }

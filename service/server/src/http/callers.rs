@@ -1,12 +1,12 @@
 //! Callers who may do what a handler does, where that is more than a scope says, or less. Who may not is told so before
 //! anything else of the request is looked at: what a door takes is said to who may use it.
 
-use super::authenticate::{authenticate_for, ending};
+use super::authenticate::{authenticate, authenticate_for, ending};
 use super::caller::{Caller, Credential};
 use super::problem::Problem;
 use crate::app::App;
 use axum::extract::{FromRequestParts, Path};
-use counterfoil_domain::ids::TokenId;
+use counterfoil_domain::ids::{SessionId, TokenId};
 use counterfoil_domain::policy::Permission;
 use counterfoil_domain::scope::WRITE;
 use http::header;
@@ -17,6 +17,15 @@ pub struct GatewayReader(pub Caller);
 
 /// Who may register, change and remove gateways and their tokens.
 pub struct GatewayManager(pub Caller);
+
+/// A token, whatever its scopes: its look at itself needs none.
+pub struct AnyToken(pub Caller, pub TokenId);
+
+/// A token with the scope for the request's method.
+pub struct TokenCaller(pub Caller, pub TokenId);
+
+/// A session.
+pub struct SessionCaller(pub Caller, pub SessionId);
 
 /// Who may end the token of the path: whoever may change things, and that token itself, whatever its scopes.
 pub struct Ender {
@@ -73,5 +82,35 @@ impl FromRequestParts<App> for GatewayManager {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         permitted(parts, app, Permission::ManageGateways).await.map(Self)
+    }
+}
+
+impl FromRequestParts<App> for AnyToken {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let caller = authenticate(parts, app).await?;
+        let id = caller.token()?;
+        Ok(Self(caller.let_in(parts, app)?, id))
+    }
+}
+
+impl FromRequestParts<App> for TokenCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let caller = Caller::of(parts, app).await?;
+        let id = caller.token()?;
+        Ok(Self(caller.let_in(parts, app)?, id))
+    }
+}
+
+impl FromRequestParts<App> for SessionCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let caller = Caller::of(parts, app).await?;
+        let Credential::Session { id, .. } = caller.credential else { return Err(Problem::session_needed()) };
+        Ok(Self(caller.let_in(parts, app)?, id))
     }
 }

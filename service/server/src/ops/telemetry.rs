@@ -29,7 +29,10 @@ pub fn start(log: &Log) -> Result<(), String> {
     let logs = logs.with_env_filter(filter).with_writer(std::io::stderr.with_filter(shown));
     match log.format {
         LogFormat::Text => logs.with_ansi(false).init(),
-        LogFormat::Json => logs.json().flatten_event(true).init(),
+        LogFormat::Json => {
+            JSON.store(true, Ordering::Relaxed);
+            logs.json().flatten_event(true).init();
+        }
     }
     std::panic::set_hook(Box::new(panicked));
     Ok(())
@@ -44,6 +47,14 @@ const REQUESTS_PASS: [&str; 8] =
 fn repeats_requests(line: &tracing::Metadata<'_>) -> bool {
     let library = line.target().split("::").next().unwrap_or_default();
     *line.level() > Level::INFO && REQUESTS_PASS.contains(&library)
+}
+
+/// Whether each line is a JSON document.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether each line of the log is to be a JSON document: then nothing else is written beside it.
+pub fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
 }
 
 /// Whether lines that warn of nothing are held back.

@@ -3,10 +3,11 @@
 //! and once there is room all goes on in the same process.
 
 use crate::support::load::{Ledger, Load, People};
-use crate::support::program::{INIT, Program, command, verify};
-use crate::support::{Scratch, rounds};
+use crate::support::program::{INIT, Program, command, run, verify};
+use crate::support::{Scratch, rounds, until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use reqwest::{Method, StatusCode};
+use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use std::fs::{self, File};
@@ -170,6 +171,17 @@ async fn until_refused(people: &People, program: &Program, data_dir: &Path, disk
     }
 }
 
+/// Waits until `counterfoil doctor` judges the disk so, beside the service.
+async fn until_doctor_says(data_dir: &Path, judgement: &str) {
+    let judged = async || {
+        let told = run(command(data_dir, &["doctor", "--json"])).await;
+        let report: Value = serde_json::from_slice(&told.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        checks.iter().any(|check| check["name"] == "disk" && check["judgement"] == judgement)
+    };
+    until("the doctor sees the disk", judged).await;
+}
+
 /// Fills a part of the cluster.
 async fn fills(part: &str, little: Little) {
     let scratch = Scratch::with_data().await;
@@ -188,7 +200,7 @@ async fn fills(part: &str, little: Little) {
             // What is asked needs no room: who lives is told so all the while.
             people.until_active(&base, witness["plaintext"].as_str().unwrap()).await;
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        until_doctor_says(scratch.path(), "wrong").await;
         disk.make_room();
         ledger.some_more().await;
         load.stop().await;

@@ -131,6 +131,7 @@ impl Slow {
                 if !moved {
                     break;
                 }
+                flood.moves.fetch_add(1, Ordering::Relaxed);
             }
             // Whoever is sent away at once comes back, but not at once.
             if !flood.is_over.load(Ordering::Relaxed) {
@@ -144,6 +145,8 @@ impl Slow {
 #[derive(Default)]
 struct Flood {
     open: AtomicUsize,
+    /// How often they have moved: who stands still harms nobody.
+    moves: AtomicUsize,
     is_over: AtomicBool,
 }
 
@@ -265,7 +268,10 @@ async fn slow_clients_in_numbers_harm_nobody_and_leave_nothing_behind() {
         assert!(Instant::now() < until, "they do not get in");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let (began, moves) = (Instant::now(), flood.moves.load(Ordering::Relaxed));
     let busy = apart(&people, &base, &token, lasting).await;
+    let moves = flood.moves.load(Ordering::Relaxed) - moves;
+    let steps = count * began.elapsed().as_secs() as usize;
     let grown = memory(&process).saturating_sub(memory_before) / 1024;
     eprintln!(
         "{count} slow clients: p99 {:?}, quiet {:?}; {} answers and {} not now, quiet {} and {}; {grown} MiB more",
@@ -277,6 +283,7 @@ async fn slow_clients_in_numbers_harm_nobody_and_leave_nothing_behind() {
         quiet.not_now
     );
     assert!(grown <= 100, "{grown} MiB more");
+    assert!(moves >= steps / 3, "they stand still: {moves} moves in {steps} steps");
     assert!(busy.not_now <= busy.took.len() / 10, "{} not now", busy.not_now);
     assert!(flood.open.load(Ordering::Relaxed) >= count * 9 / 10);
     if is_soak() {

@@ -201,7 +201,11 @@ async fn an_environments_gateway_sees_no_personal_tokens() {
     {
         let body = json!({ "name": "edge", "environment_id": spelling });
         let (status, problem) = service.call(Method::POST, "/v1/gateways", &owner, Some(body)).await;
-        assert_eq!((status, &problem["field"]), (StatusCode::BAD_REQUEST, &json!("body")), "{spelling}");
+        assert_eq!(
+            (status, &problem["field"]),
+            (StatusCode::BAD_REQUEST, &json!("environment_id")),
+            "{spelling}"
+        );
     }
 
     // It is moved: to no environment, back, and nowhere else.

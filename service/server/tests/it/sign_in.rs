@@ -58,9 +58,11 @@ async fn odd_input_is_refused_and_holds_nobody_up() {
         (json!({ "email": "e".repeat(255), "password": "p" }).to_string(), 422, "email"),
         (format!(r#"{{"email":"{OWNER}","password":"\ud800"}}"#), 400, "body"),
         (r#"{"email":"\ud800","password":"p"}"#.into(), 400, "body"),
-        (json!({ "email": OWNER }).to_string(), 400, "body"),
+        (json!({ "email": OWNER }).to_string(), 400, "password"),
+        (format!(r#"{{"email":"{OWNER}","email":"{OWNER}","password":"p"}}"#), 400, "email"),
+        (json!({ "email": OWNER, "password": 7 }).to_string(), 400, "password"),
         (json!({ "email": OWNER, "password": "p", "admin": true }).to_string(), 400, "body"),
-        (json!({ "email": OWNER, "password": "p", "organization": "acme" }).to_string(), 400, "body"),
+        (json!({ "email": OWNER, "password": "p", "organization": "acme" }).to_string(), 400, "organization"),
     ];
     let password = owners_password(&service);
     for (body, status, field) in bodies {

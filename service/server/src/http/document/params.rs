@@ -24,7 +24,7 @@ pub(super) fn organization() -> Parameter {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct Idempotent {
-    /// A name for this request, kept for a day: sent again, it does nothing again. What issues then answers 200, and
+    /// A name for this request, kept for a day at least: sent again, it does nothing again. What issues then answers 200, and
     /// its plaintext is `not_repeated`. The same key with another body is refused.
     #[param(rename = "Idempotency-Key", value_type = String, required = false, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$")]
     pub key: Option<String>,
@@ -35,7 +35,8 @@ pub struct Idempotent {
 #[into_params(parameter_in = Header)]
 pub struct Conditional {
     /// The `ETag` that was read, or a list of several: if the thing was changed since, nothing happens. `*` matches
-    /// any, and a tag that is none of ours matches nothing. What has ended already has ended, whatever was read.
+    /// any, and a tag that is none of ours matches nothing. What has ended already has ended, whatever was read. The
+    /// first use of a new plaintext changes a token as well, where the earlier one ends by it.
     #[param(rename = "If-Match", value_type = String, required = false)]
     pub if_match: Option<String>,
 }

@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::event_log::failure::NotNow;
 use crate::http::body::BodyError;
 use crate::http::problem::FailedAuthentication;
-use crate::http::problem::unavailable::detail;
+use crate::http::problem::unavailable::words;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -12,7 +12,10 @@ use serde_json::Value;
 
 /// An error of RFC 6749 section 5.2: its status, code and description. Only this file makes any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OauthError(StatusCode, &'static str, &'static str);
+pub(crate) struct OauthError(StatusCode, &'static str, &'static str, Retry);
+
+/// After so many seconds it may be asked again, if that is worth it.
+type Retry = Option<u64>;
 
 impl OauthError {
     /// The document.
@@ -41,43 +44,50 @@ pub(crate) fn instead_of(slug: &str) -> Option<OauthError> {
 
 /// 400: nothing is asked about.
 pub(super) const MISSING_TOKEN: OauthError =
-    OauthError(StatusCode::BAD_REQUEST, "invalid_request", "the parameter token is missing");
+    OauthError(StatusCode::BAD_REQUEST, "invalid_request", "the parameter token is missing", None);
 pub(super) const BAD_CLIENT: OauthError =
-    OauthError(StatusCode::UNAUTHORIZED, "invalid_client", "the client's credentials are not valid");
+    OauthError(StatusCode::UNAUTHORIZED, "invalid_client", "the client's credentials are not valid", None);
 pub(super) const TOO_MANY: OauthError = OauthError(
     StatusCode::TOO_MANY_REQUESTS,
     "temporarily_unavailable",
     "there were too many requests; the header Retry-After says how long to wait",
+    Some(1),
 );
 
 /// 503, in a problem's words.
-pub(super) fn unavailable(detail: &'static str) -> OauthError {
-    OauthError(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", detail)
+pub(super) fn not_now(why: NotNow) -> OauthError {
+    let (detail, seconds) = words(why);
+    unavailable(detail, seconds)
+}
+
+/// 503, and after how many seconds to ask again.
+pub(super) fn unavailable(detail: &'static str, seconds: u64) -> OauthError {
+    OauthError(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", detail, Some(seconds))
 }
 
 /// 503: nothing can be called active now.
 pub(super) fn in_doubt(app: &App) -> OauthError {
-    unavailable(detail(NotNow::InDoubt(app.freshness.doubt())))
+    not_now(NotNow::InDoubt(app.freshness.doubt()))
 }
 
 /// 400: the request lacks something, or says it twice.
 pub(super) fn invalid(what: &'static str) -> OauthError {
-    OauthError(StatusCode::BAD_REQUEST, "invalid_request", what)
+    OauthError(StatusCode::BAD_REQUEST, "invalid_request", what, None)
 }
 
 /// 415: the body is no form.
 pub(super) fn no_form() -> OauthError {
     let what = "send one Content-Type, application/x-www-form-urlencoded";
-    OauthError(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", what)
+    OauthError(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", what, None)
 }
 
 impl From<BodyError> for OauthError {
     fn from(error: BodyError) -> Self {
-        let refused = |status, what| Self(status, "invalid_request", what);
+        let refused = |status, what| Self(status, "invalid_request", what, None);
         match error {
             BodyError::TooLarge => refused(StatusCode::PAYLOAD_TOO_LARGE, "a form has at most 8 KiB"),
             BodyError::Timeout => refused(StatusCode::REQUEST_TIMEOUT, "the form did not come in time"),
-            BodyError::Overloaded => unavailable(detail(NotNow::TooMany)),
+            BodyError::Overloaded => not_now(NotNow::TooMany),
             BodyError::Broken => invalid("the form ended before its end"),
         }
     }
@@ -93,8 +103,8 @@ impl IntoResponse for OauthError {
                 HeaderValue::from_static("Basic realm=\"counterfoil\", Bearer realm=\"counterfoil\""),
             );
         }
-        if matches!(self.0, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = self.3 {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -1,13 +1,12 @@
 //! Revocation (RFC 7009).
 
 use super::client::{InHeader, in_header, judge_header, with_form};
-use super::error::{BAD_CLIENT, MISSING_TOKEN, OauthError, TOO_MANY, in_doubt, json, unavailable};
+use super::error::{BAD_CLIENT, MISSING_TOKEN, OauthError, TOO_MANY, in_doubt, json, not_now, unavailable};
 use super::form::{Form, read};
 use crate::app::App;
 use crate::event_log::writer::WriteError;
 use crate::http::RequestId;
 use crate::http::document::schemas::{RevokedDocument, TokenForm};
-use crate::http::problem::unavailable::detail;
 use crate::http::seen::Notes;
 use crate::ops::metrics::Limited;
 use axum::extract::{Request, State};
@@ -85,9 +84,9 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
     match app.writer.write(command, None).await {
         Ok(_) => Ok(json(StatusCode::OK, b"{}".to_vec())),
         Err(WriteError::Refused(_)) => Err(BAD_CLIENT),
-        Err(WriteError::NotNow(why)) => Err(unavailable(detail(why))),
+        Err(WriteError::NotNow(why)) => Err(not_now(why)),
         Err(WriteError::Internal) => {
-            Err(unavailable("the token could not be ended; the failure is in the service's log"))
+            Err(unavailable("the token could not be ended; the failure is in the service's log", 5))
         }
     }
 }

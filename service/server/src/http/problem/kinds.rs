@@ -44,7 +44,7 @@ impl Problem {
     /// 401: no credential, or one of a scheme that is none of ours. The same document, but nothing is wrong with a
     /// token: so the challenge has no error (RFC 6750 section 3.1).
     pub fn nothing_presented() -> Self {
-        let detail = "Send a working token as `Authorization: Bearer …`.";
+        let detail = "Send a working token as `Authorization: Bearer …`, or sign in.";
         let mut problem =
             Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "A valid credential is needed", detail);
         problem.challenge = Some("Bearer realm=\"counterfoil\"");

@@ -58,6 +58,9 @@ impl From<Refusal> for Problem {
             )
             .at("If-Match"),
             Refusal::UnknownScope(_) => Self::invalid("scopes", "The scopes that exist are read and write."),
+            Refusal::Widens("scopes") => {
+                Self::invalid("scopes", "They can only be narrowed, to some of those that the token has.")
+            }
             // A field's name begins small, in a sentence too.
             Refusal::Widens(field) => Self::invalid(field, "It can only be narrowed."),
             Refusal::ExpiryInPast { .. } => Self::invalid("expires_at", detail),

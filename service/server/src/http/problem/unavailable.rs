@@ -109,9 +109,10 @@ pub(in crate::http) fn read_failed(what: &'static str, error: &dyn Error) {
     }
 }
 
-/// What a client is told that is in need of words alone.
-pub(in crate::http) fn detail(why: NotNow) -> &'static str {
-    of_not_now(why).2
+/// What a client is told that is in need of words alone, and in how many seconds it may ask again.
+pub(in crate::http) fn words(why: NotNow) -> (&'static str, u64) {
+    let (_, _, detail, seconds) = of_not_now(why);
+    (detail, seconds)
 }
 
 impl Problem {

@@ -143,7 +143,8 @@ impl Record {
     }
 }
 
-/// The entity tag of a token: what an edit changes, changes it. Its use does not.
+/// The entity tag of a token: what an edit changes, changes it. Its use does not, but for the first one of a new
+/// plaintext: the earlier one ends by it, and with it `previous_ends_at`.
 pub fn tag(token: &Token) -> String {
     format!("\"{}\"", token.seq)
 }

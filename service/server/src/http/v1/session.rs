@@ -8,7 +8,8 @@ use crate::event_log::batch::Refused;
 use crate::event_log::writer::WriteError;
 use crate::http::RequestId;
 use crate::http::body::Json;
-use crate::http::caller::{Caller, Credential};
+use crate::http::caller::Caller;
+use crate::http::callers::SessionCaller;
 use crate::http::cookies::{
     SESSION_PREFIX, SESSION_SECONDS, Stems, no_session_cookie, session_cookie, stems,
 };
@@ -32,6 +33,7 @@ use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::user::User;
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -129,8 +131,8 @@ pub async fn sign_in(
 async fn with_password(app: &App, door: &Door, password: Password) -> Result<User, Problem> {
     checked(app, &door.attempt)?;
     let place = app.passwords.place(door.attempt.turn).await?;
-    // Again, for those that waited while others failed.
-    checked(app, &door.attempt)?;
+    // Again, for those that waited while others failed; and none beside more than may fail.
+    let under_way = app.failures.begin(&door.attempt, app.clock.boottime()).map_err(too_early)?;
     let found = people::by_address(&app.pool, &door.key).await?;
     let (user, hash) = match found {
         Some(WithPassword { user, hash }) => (Some(user), hash),
@@ -141,6 +143,7 @@ async fn with_password(app: &App, door: &Door, password: Password) -> Result<Use
         Some(user) => Ok(user),
         None => {
             app.failures.failed(&door.attempt, app.clock.boottime());
+            drop(under_way);
             Err(Problem::sign_in_failed())
         }
     }
@@ -152,7 +155,11 @@ async fn with_password(app: &App, door: &Door, password: Password) -> Result<Use
 /// 429.
 pub(super) fn checked(app: &App, attempt: &Attempt) -> Result<(), Problem> {
     let refused = app.failures.check(attempt, app.clock.boottime());
-    refused.map_err(|left| Problem::too_many_failures(left.as_secs() + 1))
+    refused.map_err(too_early)
+}
+
+fn too_early(left: Duration) -> Problem {
+    Problem::too_many_failures(left.as_secs() + 1)
 }
 
 /// Where a session acts: where the user asks for, or in the oldest organization of the user's.
@@ -221,8 +228,11 @@ async fn open(
     responses((status = 204, description = "The session has ended.", headers(("Set-Cookie" = String, description = "Takes the session's cookie away.")))),
     extensions(("x-refuses" = json!(["session-needed"]))),
 )]
-pub async fn sign_out(State(app): State<App>, caller: Caller, _: Json<Nothing>) -> Result<Response, Problem> {
-    let Credential::Session { id, .. } = caller.credential else { return Err(Problem::session_needed()) };
+pub async fn sign_out(
+    State(app): State<App>,
+    SessionCaller(caller, id): SessionCaller,
+    _: Json<Nothing>,
+) -> Result<Response, Problem> {
     app.writer.write(caller.command(Action::EndSession { id }), None).await?;
     Ok(signed_out(&app))
 }

@@ -8,7 +8,8 @@ use super::record::{Record, own, tag, value, written};
 use super::tokens::shown;
 use crate::app::App;
 use crate::http::body::Json;
-use crate::http::caller::{AnyCaller, Caller};
+use crate::http::caller::Caller;
+use crate::http::callers::AnyToken;
 use crate::http::callers::Ender;
 use crate::http::document::names::Scope;
 use crate::http::document::params::{Conditional, TokenPath};
@@ -242,6 +243,6 @@ pub async fn enable(
     responses((status = 200, description = "The presented token.", body = Record, headers(("ETag" = String, description = "The version that `If-Match` takes.")))),
     extensions(("x-refuses" = json!(["token-needed"]))),
 )]
-pub async fn itself(State(app): State<App>, AnyCaller(caller): AnyCaller) -> Result<Response, Problem> {
-    Ok(as_it_is(&app, own(&app, caller.user, caller.token()?).await?))
+pub async fn itself(State(app): State<App>, AnyToken(caller, id): AnyToken) -> Result<Response, Problem> {
+    Ok(as_it_is(&app, own(&app, caller.user, id).await?))
 }

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::event_log::batch::Outcome;
 use crate::http::body::Json;
 use crate::http::caller::Caller;
+use crate::http::callers::TokenCaller;
 use crate::http::document::names::Overlap as OverlapName;
 use crate::http::document::params::{Conditional, Idempotent, TokenPath};
 use crate::http::problem::Problem;
@@ -138,12 +139,11 @@ pub async fn rotate(
 )]
 pub async fn rotate_itself(
     State(app): State<App>,
-    caller: Caller,
+    TokenCaller(caller, id): TokenCaller,
     uri: OriginalUri,
     headers: HeaderMap,
     body: Json<RotateBody>,
 ) -> Result<Response, Problem> {
-    let id = caller.token()?;
     rotated(&app, &caller, id, uri.path(), &headers, body).await
 }
 

@@ -47,10 +47,15 @@ fn look(what: &str, path: &Path) -> Option<Check> {
     Some(judge(what, path, &left(path)?))
 }
 
-/// The private cluster's: its files, and its log where that is elsewhere.
+/// The private cluster's: its files, and its tables and its log where those are elsewhere.
 pub(super) fn of_cluster(data_dir: &Path, cluster: &Path) -> Vec<Check> {
-    let wal = cluster.join("pg_wal");
-    let places = [("the data directory", data_dir), ("the cluster", cluster), ("its write-ahead log", &wal)];
+    let (tables, wal) = (cluster.join("base"), cluster.join("pg_wal"));
+    let places = [
+        ("the data directory", data_dir),
+        ("the cluster", cluster),
+        ("its tables", &tables),
+        ("its write-ahead log", &wal),
+    ];
     let mut seen = Vec::new();
     let mut checks = Vec::new();
     for (what, path) in places {

@@ -39,6 +39,10 @@ async fn a_program_that_crashes_leaves_no_core() {
         let serve = command(scratch.path(), &["serve"]);
         let mut program = Program::start(with_room_for_a_core(&serve, scratch.path()));
         program.until_ready().await;
+        // Wherever the kernel would put a core: there is to be none.
+        let limits = program.system("limits");
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
         // Rust's own handler of SIGSEGV lets the first go by: a fault would come again.
         let mut ended = None;
         for _ in 0..10 {

@@ -1,6 +1,7 @@
 //! Who must not come in: nobody, the holder of a foreign credential, and who lacks a scope.
 
 use super::file::{File, Operation};
+use super::meant::sign_in;
 use super::start;
 use super::walk::{As, Things, Walk, things};
 use crate::support::people::{Person, person};
@@ -120,6 +121,7 @@ async fn who_may_not_ask_is_told_so_whatever_is_asked() {
     let member = person(&service, "member@example.com", Role::Member).await;
     let read_only = service.issue(json!({ "scopes": ["read"] })).await;
     let read_only = read_only["plaintext"].as_str().unwrap();
+    let (session, mut of_one_kind) = (sign_in(&walk).await, 0);
     let guarded = |operation: &&Operation| operation.path.starts_with("/v1/") && !operation.is_open();
     for operation in file.operations.iter().filter(guarded) {
         // Every part of it is wrong.
@@ -141,7 +143,19 @@ async fn who_may_not_ask_is_told_so_whatever_is_asked() {
             let member = As::Bearer(member.plaintext.clone());
             assert_eq!(ask(member).await, "/problems/forbidden", "{operation}");
         }
+        // What only a session can do, and what only a token.
+        if !operation.takes("bearer") {
+            let token = As::Bearer(member.plaintext.clone());
+            assert_eq!(ask(token).await, "/problems/session-needed", "{operation}");
+            of_one_kind += 1;
+        }
+        if !operation.takes("session") {
+            let session = As::Session(session.clone());
+            assert_eq!(ask(session).await, "/problems/token-needed", "{operation}");
+            of_one_kind += 1;
+        }
     }
+    assert!(of_one_kind >= 3, "{of_one_kind}");
     service.stop().await;
 }
 

@@ -74,6 +74,24 @@ fn every_variable_that_ops_sets_is_a_field() {
     }
 }
 
+/// A text of YAML without what stands under a key, wherever it is.
+fn without(text: &str, key: &str) -> String {
+    let indented = |line: &str| line.len() - line.trim_start().len();
+    let mut below = None;
+    let stays = |line: &&str| {
+        below = match below {
+            Some(depth) if line.trim().is_empty() || indented(line) > depth => Some(depth),
+            _ => line
+                .trim_start()
+                .strip_prefix(key)
+                .filter(|rest| rest.starts_with(':'))
+                .map(|_| indented(line)),
+        };
+        below.is_none()
+    };
+    text.lines().filter(stays).map(|line| format!("{line}\n")).collect()
+}
+
 #[test]
 fn the_container_and_the_compose_file_fit_each_other() {
     let compose: Value = serde_saphyr::from_str(&read("ops/compose.yaml")).unwrap();
@@ -95,6 +113,13 @@ fn the_container_and_the_compose_file_fit_each_other() {
         .collect();
     let volumes = compose["volumes"].as_object().unwrap();
     assert_eq!(named, volumes.keys().map(String::as_str).collect::<Vec<_>>());
+    // As the head of the file says for the private PostgreSQL: without the other services and what leads to them.
+    let leave_out = ["postgres", "migrate", "depends_on", "DATABASE_URL"];
+    let private = leave_out.iter().fold(read("ops/compose.yaml"), |text, key| without(&text, key));
+    let private: Value = serde_saphyr::from_str(&private).unwrap();
+    assert_eq!(private["services"].as_object().unwrap().len(), 1);
+    assert_eq!(private["services"]["counterfoil"]["build"], service["build"]);
+    assert!(private["services"]["counterfoil"]["environment"]["DATABASE_URL"].is_null());
     let seconds: u64 = service["stop_grace_period"].as_str().unwrap().trim_end_matches('s').parse().unwrap();
     let drain = Config::default().drain;
     // As for the unit: the same image may run the private PostgreSQL.

@@ -140,9 +140,11 @@ impl Program {
 
     /// Waits until it says where it serves, and where its metrics are.
     pub(crate) async fn until_it_serves(&mut self) {
-        self.until_it_says("/metrics\n").await;
+        self.until_it_says("/metrics").await;
         let said = self.said();
-        let after = |words: &str| said.split(words).nth(1).and_then(|rest| rest.split_whitespace().next());
+        // In a line of text, or in a document.
+        let end = |c: char| c.is_whitespace() || c == '"';
+        let after = |words: &str| said.split(words).nth(1).and_then(|rest| rest.split(end).next());
         self.base = after("serving on ").unwrap().into();
         self.metrics = after("metrics on ").unwrap().trim_end_matches("/metrics").into();
     }
