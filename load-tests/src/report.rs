@@ -71,7 +71,11 @@ impl Report {
         let (what, measured) = (width(|row| &row.what), width(|row| &row.measured));
         let mut table = format!("{}\ncommit {}, {}\n\n", self.machine, self.commit, self.date);
         for row in &self.rows {
-            let mark = if row.met { "✓" } else { "✗" };
+            let mark = match row {
+                Row { met: false, .. } => "✗",
+                Row { target, .. } if target.starts_with(['≤', '≥']) => "✓",
+                _ => " ",
+            };
             table += &format!("{mark} {:what$}  {:>measured$}  {}\n", row.what, row.measured, row.target);
         }
         table
