@@ -61,5 +61,7 @@ fn print(rebuilt: &Rebuilt, measured: Measured) {
     }
     document(&format!("{measured}, up to event {}, whose chain value is {}", rebuilt.head, rebuilt.chain));
     document(&format!("every derived table was written anew; {} rows changed by that", changed(rebuilt)));
-    document("start the service now; one that runs, and was only cut off from its database, has to be started again");
+    document(
+        "start the service now; one that runs, and was only cut off from its database, has to be started again",
+    );
 }

@@ -2,9 +2,12 @@
 //! filled while tokens are issued and revoked. What cannot be written is 503, nothing that was acknowledged is lost,
 //! and once there is room all goes on in the same process.
 
+mod mounts;
+
 use crate::support::load::{Ledger, Load, People};
 use crate::support::program::{INIT, Program, command, run, verify};
 use crate::support::{Scratch, rounds, until};
+use mounts::where_one_may_mount;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -17,40 +20,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// A test that runs once more, where it may mount, finds this in its environment.
-const INSIDE: &str = "COUNTERFOIL_TEST_MAY_MOUNT";
-
-/// Whether this process may mount.
-fn may_mount() -> bool {
-    let place = tempfile::tempdir().unwrap();
-    let mounted = mount(Some("small"), place.path(), Some("tmpfs"), MsFlags::empty(), Some("size=1m"));
-    mounted.and_then(|()| umount2(place.path(), MntFlags::MNT_DETACH)).is_ok()
-}
-
-/// Runs a test where it may mount: here, or once more in a namespace of its own, as whoever runs it.
-async fn where_one_may_mount(test: &str, it: impl Future<Output = ()>) {
-    if may_mount() {
-        return it.await;
-    }
-    let mut again = Command::new("unshare");
-    again.args(["--user", "--map-current-user", "--keep-caps", "--mount", "--"]);
-    again.arg(std::env::current_exe().unwrap());
-    again.args([&*format!("disk::{test}"), "--exact", "--include-ignored", "--nocapture"]);
-    let is_first = std::env::var_os(INSIDE).is_none();
-    let ran = is_first.then(|| again.env(INSIDE, "1").output());
-    let said = match &ran {
-        Some(Ok(ran)) if ran.status.success() => return,
-        Some(Ok(ran)) => [&*ran.stdout, &*ran.stderr].concat(),
-        _ => Vec::new(),
-    };
-    panic!(
-        "a small file system could not be filled here. Where that is for want of the right to mount one, run the tests \
-         as root, or allow namespaces to users (sysctl user.max_user_namespaces, \
-         kernel.apparmor_restrict_unprivileged_userns=0). {}",
-        String::from_utf8_lossy(&said)
-    );
-}
 
 /// What a file system has little of.
 #[derive(Clone, Copy)]
