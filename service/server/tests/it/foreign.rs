@@ -3,7 +3,7 @@
 
 use crate::queue::{issue, owner, write};
 use crate::support::people::{command, commit};
-use crate::support::{PATIENCE, Service, rounds};
+use crate::support::{PATIENCE, Service, is_soak, rounds};
 use crate::whole::whole;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::Action;
@@ -86,12 +86,15 @@ async fn a_foreign_transaction_that_stays_open_holds_nothing_up() {
         tenths += 1;
     }
     let last = issues_and_ends(&service, &owner, tenth).await;
-    // Other tests keep the machine busy meanwhile.
-    assert!(last < first * 3 + Duration::from_millis(50), "{first:?} at first, {last:?} at last");
+    // Other tests keep the machine busy meanwhile, but for the long run, which has it alone.
+    let most = if is_soak() { first.mul_f64(1.5) } else { first * 3 + Duration::from_millis(50) };
+    assert!(last < most, "{first:?} at first, {last:?} at last");
     assert_eq!(updated_by_every_write(&service).await, Vec::<String>::new());
     // A proof of freshness every quarter of a second is what follows the log.
-    let lag = lag(&service, &owner).await;
-    assert!(lag < Duration::from_secs(2), "{lag:?}");
+    for _ in 0..rounds(1, 40) {
+        let lag = lag(&service, &owner).await;
+        assert!(lag < Duration::from_secs(if is_soak() { 1 } else { 2 }), "{lag:?}");
+    }
     let token = service.issue(json!({})).await;
     let path = format!("/v1/user/tokens/{}", token["id"].as_str().unwrap());
     let ended = service.call(reqwest::Method::DELETE, &path, &service.made.owner.token, None).await;

@@ -94,6 +94,11 @@ async fn addresses_in_answers_have_the_path_that_clients_reach_the_service_by() 
         assert_eq!(location, format!("{prefix}/v1/user/tokens/{id}"));
         let again = posted(&service, "/v1/user/tokens", "one", &json!({})).await;
         assert_eq!(header(&again, "link"), format!("<{prefix}/v1/user/tokens/{id}/rotate>; rel=\"rotate\""));
+        // What has ended gets no other plaintext.
+        let path = format!("/v1/user/tokens/{id}");
+        service.call(reqwest::Method::DELETE, &path, &service.made.owner.token, None).await;
+        let again = posted(&service, "/v1/user/tokens", "one", &json!({})).await;
+        assert!(again.status() == 200 && !again.headers().contains_key("link"), "{again:?}");
         let edge = json!({ "name": "edge" });
         let made = posted(&service, "/v1/gateways", "two", &edge).await;
         let location = header(&made, "location");

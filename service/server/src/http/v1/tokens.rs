@@ -2,7 +2,7 @@
 
 use super::conditions::idempotency;
 use super::fields::{InstantText, checked_note, checked_reason, checked_scopes, present, token_id};
-use super::record::{Record, own, tag, value};
+use super::record::{Record, StateName, own, tag, value};
 use crate::app::App;
 use crate::event_log::batch::Outcome;
 use crate::http::body::Json;
@@ -115,14 +115,17 @@ pub async fn issue(
     Ok(response)
 }
 
-/// The answer to a repeated request: the record, and how to get a plaintext after all.
+/// The answer to a repeated request: the record, and how to get a plaintext after all. For a token that has ended there is
+/// no way.
 pub(super) fn not_repeated(app: &App, listed: Listed) -> Response {
     let tag = tag(&listed.token);
     let mut record = Record::new(listed, app.clock.now());
     record.plaintext = Some("not_repeated".into());
     let mut response = shown(StatusCode::OK, &record, &tag);
     let rotate = at(app, &format!("/v1/user/tokens/{}/rotate", record.id));
-    if let Ok(link) = HeaderValue::from_str(&format!("<{rotate}>; rel=\"rotate\"")) {
+    if !matches!(record.state, StateName::Expired | StateName::Revoked)
+        && let Ok(link) = HeaderValue::from_str(&format!("<{rotate}>; rel=\"rotate\""))
+    {
         response.headers_mut().insert(header::LINK, link);
     }
     response
