@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// Streams of one user at a time. Not of one credential: a user has many of those, and could take every stream there
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Feeds {
     all: Arc<Semaphore>,
     of: Mutex<HashMap<UserId, usize>>,
-    pages: Semaphore,
+    pages: Arc<Semaphore>,
     /// Where it is asked whether sessions still count.
     pub sessions: PgPool,
     shed: Counter,
@@ -55,15 +55,17 @@ impl Feeds {
         let options = pool.options().clone().min_connections(0).max_connections(1);
         let sessions = options.connect_lazy_with((*pool.connect_options()).clone());
         let all = Arc::new(Semaphore::new(ALL));
-        Self { all, of: Mutex::default(), pages: Semaphore::new(PAGES), sessions, shed }
+        let pages = Arc::new(Semaphore::new(PAGES));
+        Self { all, of: Mutex::default(), pages, sessions, shed }
     }
 
-    /// A place for reading a page.
+    /// A place for reading a page. It is for who reads, and not for whom: a client that goes away does not make room for
+    /// the next while the database still works for it.
     ///
     /// # Errors
     /// Others have them all for too long.
-    pub async fn page(&self) -> Result<SemaphorePermit<'_>, sqlx::Error> {
-        let page = timeout(PATIENCE, self.pages.acquire()).await;
+    pub async fn page(&self) -> Result<OwnedSemaphorePermit, sqlx::Error> {
+        let page = timeout(PATIENCE, self.pages.clone().acquire_owned()).await;
         page.ok().and_then(Result::ok).ok_or(sqlx::Error::PoolTimedOut)
     }
 

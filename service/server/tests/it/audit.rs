@@ -1,5 +1,6 @@
 //! The audit feed over HTTP: complete, bounded, and shown to whom it belongs.
 
+mod given_up;
 mod readers;
 mod streams;
 

@@ -15,8 +15,10 @@ use counterfoil_domain::policy::{Permission, allows};
 use counterfoil_domain::scope::READ;
 use futures_util::FutureExt;
 use std::fmt::Write;
+use std::panic::resume_unwind;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long the index may need for what the log has already.
@@ -81,11 +83,23 @@ impl Reading {
 
     /// The next events, at most so many. Goes on from where it looked.
     pub(super) async fn next(&mut self, most: usize) -> Result<Vec<Item>, sqlx::Error> {
-        let _place = self.app.feeds.page().await?;
-        let mut connection = self.app.pool.acquire().await?;
-        let limit = most.min(self.left);
-        let page = page(&mut connection, &self.viewer, &self.filter, self.after, self.last, limit);
-        let page = in_time(page).await?;
+        let place = self.app.feeds.page().await?;
+        let (pool, viewer, filter) = (self.app.pool.clone(), self.viewer, self.filter.clone());
+        let (after, last, limit) = (self.after, self.last, most.min(self.left));
+        // In a task of its own: a stream that is given up would cancel the query in its middle, and give the place away
+        // while the database still worked on it.
+        let read = tokio::spawn(async move {
+            let mut connection = pool.acquire().await?;
+            let page = in_time(page(&mut connection, &viewer, &filter, after, last, limit)).await;
+            drop((connection, place));
+            page
+        });
+        let page = match read.await.map_err(JoinError::try_into_panic) {
+            Ok(page) => page?,
+            Err(Ok(panic)) => resume_unwind(panic),
+            // The whole program ends.
+            Err(Err(_)) => return Err(sqlx::Error::PoolClosed),
+        };
         (self.after, self.left) = (page.next_after, self.left - page.items.len());
         Ok(page.items)
     }
