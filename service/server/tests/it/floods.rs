@@ -3,7 +3,7 @@
 use crate::support::http2::{END_HEADERS, END_STREAM, Frames, frame, head, kind};
 use crate::support::load::People;
 use crate::support::program::{INIT, Program, command};
-use crate::support::{Scratch, is_soak, rounds};
+use crate::support::{Scratch, elsewhere, is_soak, rounds};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
-use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 /// How often a slow client moves.
@@ -204,26 +203,6 @@ async fn apart(people: &People, base: &str, token: &str, lasting: Duration) -> G
     tokio::task::spawn_blocking(on_a_thread).await.unwrap()
 }
 
-/// Threads for clients that are on other machines in life: here they get what processor time is left over. Threads of the
-/// lowest niceness would not do: the kernel lets one that runs go on for a while, though another is wanted.
-fn elsewhere() -> Runtime {
-    let last = || {
-        let thread = nix::unistd::gettid().to_string();
-        let done =
-            std::process::Command::new("chrt").args(["--idle", "--pid", "0", &thread]).output().unwrap();
-        assert!(done.status.success(), "{done:?}");
-    };
-    let mut threads = tokio::runtime::Builder::new_multi_thread();
-    threads.worker_threads(2).enable_all().on_thread_start(last).build().unwrap()
-}
-
-/// Kilobytes of memory of a process.
-fn memory(process: &Program) -> usize {
-    let status = process.system("status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_in_numbers_harm_nobody_and_leave_nothing_behind() {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -250,7 +229,7 @@ async fn slow_clients_in_numbers_harm_nobody_and_leave_nothing_behind() {
     }
 
     let quiet = apart(&people, &base, &token, lasting / 2).await;
-    let (memory_before, files_before) = (memory(&process), process.open_files().await);
+    let (memory_before, files_before) = (process.memory(), process.open_files().await);
     let (flood, mut clients, elsewhere) = (Arc::new(Flood::default()), JoinSet::new(), elsewhere());
     let address: SocketAddr = base.trim_start_matches("http://").parse().unwrap();
     for number in 0..count {
@@ -272,7 +251,7 @@ async fn slow_clients_in_numbers_harm_nobody_and_leave_nothing_behind() {
     let busy = apart(&people, &base, &token, lasting).await;
     let moves = flood.moves.load(Ordering::Relaxed) - moves;
     let steps = count * began.elapsed().as_secs() as usize;
-    let grown = memory(&process).saturating_sub(memory_before) / 1024;
+    let grown = process.memory().saturating_sub(memory_before) / 1024;
     eprintln!(
         "{count} slow clients: p99 {:?}, quiet {:?}; {} answers and {} not now, quiet {} and {}; {grown} MiB more",
         busy.p99(),

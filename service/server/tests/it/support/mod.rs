@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 mod calls;
+mod elsewhere;
 mod everything;
 pub(crate) mod front;
 pub(crate) mod http2;
@@ -12,6 +13,7 @@ pub(crate) mod raw;
 mod scratch;
 pub(crate) mod tap;
 
+pub(crate) use elsewhere::elsewhere;
 pub(crate) use everything::{Made, everything};
 pub(crate) use scratch::{Frozen, Scratch};
 

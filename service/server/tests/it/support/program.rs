@@ -179,6 +179,13 @@ impl Program {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
     }
 
+    /// How many kilobytes of memory it has.
+    pub(crate) fn memory(&self) -> usize {
+        let status = self.system("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// How many files it has open, as it says itself.
     pub(crate) async fn open_files(&self) -> usize {
         let metrics = reqwest::get(format!("{}/metrics", self.metrics)).await.unwrap().text().await.unwrap();
