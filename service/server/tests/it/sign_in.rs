@@ -1,11 +1,15 @@
 //! Failures to sign in: alike, limited, and nobody else's trouble.
 
-use crate::support::Service;
 use crate::support::browser::{OWNER, browse, owners_password, request, sign_in};
+use crate::support::load::People;
 use crate::support::people::person;
+use crate::support::program::Program;
+use crate::support::{Service, elsewhere, is_soak, rounds};
 use counterfoil_domain::role::Role;
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_alike_and_limited() {
@@ -87,32 +91,80 @@ async fn odd_input_is_refused_and_holds_nobody_up() {
     service.stop().await;
 }
 
+/// What an attempt of the storm sends: half of them an owner's own address, one in ten a password of a megabyte.
+fn attempt(n: usize) -> (String, String) {
+    let email = if n % 4 < 2 { OWNER.to_string() } else { format!("{n}@example.com") };
+    let password = if n % 10 == 3 { "p".repeat(1024 * 1024) } else { "not the password".into() };
+    (email, password)
+}
+
+/// How long an introspection took, which says that the token is active. On a machine that is busy with other tests, the
+/// proof of freshness may be late.
+async fn introspected(people: &People, base: &str) -> Duration {
+    let began = Instant::now();
+    let active = people.introspect(base, people.own()).await;
+    assert!(active == Some(true) || active.is_none() && !is_soak(), "{active:?}");
+    began.elapsed()
+}
+
+fn p99(mut took: Vec<Duration>) -> Duration {
+    took.sort();
+    took[took.len() * 99 / 100]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_sign_ins_is_shed_and_introspection_goes_on() {
-    let service = std::sync::Arc::new(Service::start().await);
-    let mut storm = tokio::task::JoinSet::new();
-    for n in 0..100 {
-        let service = service.clone();
-        storm.spawn(async move {
-            let email = format!("{n}@example.com");
-            let attempt = sign_in(&service, &email, "not the password");
-            // Half of them go away before they are answered; their hashes are computed all the same.
-            let patience = std::time::Duration::from_millis(if n % 2 == 0 { 10 } else { 60_000 });
-            tokio::time::timeout(patience, attempt).await.ok().map(|response| response.status().as_u16())
-        });
+    let mut process = Program::made().await;
+    process.until_ready().await;
+    let base = process.base().to_string();
+    let [token, id, secret] = [("owner", "token"), ("gateway", "client_id"), ("gateway", "client_secret")]
+        .map(|(of, field)| process.printed(of, field));
+    let people = People::with(&token, &id, &secret);
+    people.until_active(&base, people.own()).await;
+    let mut quiet = Vec::new();
+    for _ in 0..rounds(20, 500) {
+        quiet.push(introspected(&people, &base).await);
     }
-    let (began, mut looked_at) = (std::time::Instant::now(), 0);
+    let (began, memory, elsewhere) = (Instant::now(), process.memory(), elsewhere());
+    let (mut storm, client) = (JoinSet::new(), Client::new());
+    for n in 0..rounds(100, 500) {
+        let (email, password) = attempt(n);
+        let is_large = password.len() > 1024;
+        let body = json!({ "email": email, "password": password });
+        let request = client.post(format!("{base}/v1/session")).json(&body);
+        // Half of them go away before they are answered; their hashes are computed all the same.
+        let patience = Duration::from_millis(if n % 2 == 0 { 10 } else { 60_000 });
+        let answer = async move {
+            let answer = tokio::time::timeout(patience, request.send()).await.ok()?;
+            Some((is_large, answer.unwrap().status().as_u16()))
+        };
+        storm.spawn_on(answer, elsewhere.handle());
+    }
+    let (mut busy, mut looked_at, mut too_large) = (Vec::new(), 0, 0);
     while !storm.is_empty() {
-        assert_eq!(service.introspect(&service.made.owner.token).await["active"], true);
-        while let Some(Ok(status)) = storm.try_join_next() {
-            assert!(status.is_none_or(|status| matches!(status, 401 | 429 | 503)), "{status:?}");
-            looked_at += u64::from(status == Some(401));
+        busy.push(introspected(&people, &base).await);
+        while let Some(answer) = storm.try_join_next() {
+            match answer.unwrap() {
+                None | Some((false, 429 | 503)) => {}
+                Some((false, 401)) => looked_at += 1,
+                Some((true, 413 | 503)) => too_large += 1,
+                Some((_, status)) => panic!("{status}"),
+            }
         }
     }
+    let grown = process.memory().saturating_sub(memory) / 1024;
+    let (quiet, busy) = (p99(quiet), p99(busy));
+    eprintln!("p99 of introspection {busy:?}, quiet {quiet:?}; {grown} MiB more; {too_large} too large");
     // No more than the limit of one address, what it gains meanwhile, and what was being computed at that moment.
     let cores = std::thread::available_parallelism().unwrap().get() as u64;
     assert!(looked_at <= 10 + began.elapsed().as_secs() / 6 + cores, "{looked_at}");
-    std::sync::Arc::into_inner(service).unwrap().stop().await;
+    assert_eq!(too_large, rounds(100, 500) / 10, "each is told");
+    assert!(grown <= 100, "{grown} MiB more");
+    if is_soak() {
+        assert!(busy <= 2 * quiet, "{busy:?} and {quiet:?}");
+    }
+    elsewhere.shutdown_background();
+    process.stop().await;
 }
 
 /// Signs in from an address, through a trusted proxy.
