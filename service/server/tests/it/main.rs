@@ -117,8 +117,13 @@ async fn a_first_token_is_active_until_it_is_revoked() {
     let client = app.index.client(Some(gateway), secret.as_bytes(), clock.now()).unwrap();
     let introspect = || {
         let mut out = Vec::new();
-        let found =
-            app.index.introspect(&client, token.as_bytes(), (clock.now(), true), &app.issuer, &mut out);
+        let found = app.index.introspect(
+            &client,
+            &app.index.seek(token.as_bytes()),
+            (clock.now(), true),
+            &app.issuer,
+            &mut out,
+        );
         (found, String::from_utf8(out).unwrap())
     };
     let (found, answer) = introspect();

@@ -76,13 +76,19 @@ pub(crate) fn refused(app: &App, error: OauthError) -> Response {
 /// RFC 6749's.
 pub(crate) fn answer(app: &App, headers: &HeaderMap, form: &[u8]) -> Result<Answered, OauthError> {
     let at = app.at();
-    let in_header = judge_header(app, at, &in_header(headers)?)?;
-    check_media_type(headers, form.is_empty())?;
-    let form = Form::parse(form)?;
+    let is_empty = form.is_empty();
+    // What is wrong with it is said in its turn.
+    let form = Form::parse(form);
+    let token = form.as_ref().ok().and_then(|form| form.get("token")).map(|token| app.index.seek(token));
+    let in_header = in_header(headers)?;
+    token.iter().for_each(|token| app.index.come_closer(token));
+    let in_header = judge_header(app, at, &in_header)?;
+    check_media_type(headers, is_empty)?;
+    let form = form?;
     let client = with_form(app, at, in_header, &form)?.ok_or(BAD_CLIENT)?;
-    let token = form.get("token").ok_or(MISSING_TOKEN)?;
+    let token = token.ok_or(MISSING_TOKEN)?;
     let mut body = Vec::with_capacity(512);
-    let found = app.index.introspect(&client, token, (at.now, at.fresh), &app.issuer, &mut body);
+    let found = app.index.introspect(&client, &token, (at.now, at.fresh), &app.issuer, &mut body);
     match found {
         Introspected::Unproven => return Err(in_doubt(app)),
         Introspected::Active(used) => {

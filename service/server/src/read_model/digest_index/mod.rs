@@ -11,6 +11,7 @@
 //! is ever absent in between. Records lie in 128 shards with a lock each, so that a growing table holds up a 128th of
 //! the lookups for about a millisecond.
 
+mod ahead;
 mod by_token;
 mod directory;
 mod gather;
@@ -22,7 +23,7 @@ mod view;
 
 pub use directory::Directory;
 pub use gather::Gathered;
-pub use view::{Client, Introspected, Presented, Use};
+pub use view::{Client, Introspected, Presented, Sought, Use};
 
 use super::client_uses::ClientUses;
 use by_token::{ByToken, Place};

@@ -1,5 +1,6 @@
 //! A part of the index: records of fixed size in chunks, and a table of their places by digest.
 
+use super::ahead::fetch;
 use super::seed::Seed;
 use super::table::Table;
 use super::uses::{Noted, Tally, Uses};
@@ -120,6 +121,21 @@ impl Shard {
 
     fn at_mut(&mut self, place: u32) -> &mut Record {
         &mut self.chunks[place as usize / CHUNK].slots[place as usize % CHUNK].record
+    }
+
+    /// Asks for the memory of a digest's entry.
+    pub(crate) fn fetch_entry(&self, hash: u64) {
+        self.places.fetch(hash);
+    }
+
+    /// Asks for the memory of a digest's record, or of one that lies where it would.
+    pub(crate) fn fetch_record(&self, hash: u64) {
+        self.places.find(hash, |place| {
+            let slot = self.slot(place);
+            fetch(&slot.record);
+            fetch(&slot.uses);
+            true
+        });
     }
 
     /// The place of a digest's record.

@@ -6,6 +6,8 @@
 //!
 //! Open addressing with linear probing; what is removed is filled from behind, so nothing is left to skip.
 
+use super::ahead::fetch;
+
 /// Bits of a place in an entry. The others are the hash's.
 const BITS: u32 = 25;
 /// Places that can be kept: one more would be an entry's "empty".
@@ -52,6 +54,13 @@ impl Table {
                 return Some(at);
             }
             at = (at + 1) & (self.entries.len() - 1);
+        }
+    }
+
+    /// Asks for the memory in which a search begins.
+    pub(crate) fn fetch(&self, hash: u64) {
+        if !self.entries.is_empty() {
+            fetch(&self.entries[self.home(hash)]);
         }
     }
 

@@ -187,7 +187,8 @@ fn told(kinds: &[Kind], place: Option<Membership>, token: &Token, secret: &[u8])
     index.put_token(token);
     let now = Timestamp::from_micros(10);
     let client = index.client(None, b"gateway", now).unwrap();
-    [true, false].map(|fresh| index.introspect(&client, secret, (now, fresh), "", &mut Vec::new()))
+    [true, false]
+        .map(|fresh| index.introspect(&client, &index.seek(secret), (now, fresh), "", &mut Vec::new()))
 }
 
 #[test]

@@ -99,6 +99,12 @@ impl Presented {
     }
 }
 
+/// A presented token, as it is looked up.
+pub struct Sought {
+    digest: Digest,
+    hash: u64,
+}
+
 impl DigestIndex {
     /// Finds a presented plaintext, whatever its state.
     pub fn find(&self, digest: &Digest, now: Timestamp) -> Option<Presented> {
@@ -170,21 +176,32 @@ impl DigestIndex {
         read(&self.directory).note_client(client, now);
     }
 
+    /// A presented token, to be introspected in a moment: what that reads first is asked for.
+    pub fn seek(&self, presented: &[u8]) -> Sought {
+        let digest = Digest::of(presented);
+        let hash = self.seed.of_digest(&digest);
+        read(&self.shards[Self::shard_of(hash)]).fetch_entry(hash);
+        Sought { digest, hash }
+    }
+
+    /// Asks for what introspection reads then.
+    pub fn come_closer(&self, sought: &Sought) {
+        read(&self.shards[Self::shard_of(sought.hash)]).fetch_record(sought.hash);
+    }
+
     /// Introspects a presented token for a gateway, whose own credential is used by that. An active answer is written to
     /// `out`, and its use is noted; for nothing else is anything written. What could be active is only with `fresh`, which
     /// says that freshness is shown.
     pub fn introspect(
         &self,
         client: &Client,
-        presented: &[u8],
+        Sought { digest, hash }: &Sought,
         (now, fresh): (Timestamp, bool),
         issuer: &str,
         out: &mut Vec<u8>,
     ) -> Introspected {
-        let digest = Digest::of(presented);
-        let hash = self.seed.of_digest(&digest);
-        let shard = read(&self.shards[Self::shard_of(hash)]);
-        let place = shard.find(hash, &digest);
+        let shard = read(&self.shards[Self::shard_of(*hash)]);
+        let place = shard.find(*hash, digest);
         let directory = read(&self.directory);
         if fresh {
             directory.note_client(client, now);
