@@ -24,8 +24,8 @@ pub(super) fn organization() -> Parameter {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct Idempotent {
-    /// A name for this request, kept for a day at least: sent again, it does nothing again. What issues then answers 200, and
-    /// its plaintext is `not_repeated`. The same key with another body is refused.
+    /// A name for this request, kept for a day at least: sent again, it does nothing again. What issues then answers 200,
+    /// and its plaintext is `not_repeated`. The same key with another body is refused.
     #[param(rename = "Idempotency-Key", value_type = String, required = false, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$")]
     pub key: Option<String>,
 }
