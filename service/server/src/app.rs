@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::event_log::clocks::Watch;
 use crate::event_log::session::{Session, SessionError};
 use crate::event_log::steps::Faults;
-use crate::event_log::sweeper::{Aside, Sweeper};
+use crate::event_log::sweeper::{Aside, Reached, Sweeper};
 use crate::event_log::writer::{Parts, Writer};
 use crate::ops::drain::Drain;
 use crate::ops::feeds::Feeds;
@@ -147,7 +147,8 @@ impl App {
         let usage = Arc::new(Usage::default());
         let (weak, pool) = (writer.downgrade(), database.pool.clone());
         let aside = Aside::new(metrics.expiries_aside.clone());
-        let sweeper = Sweeper { writer: weak, pool, clock: clock.clone(), watch, aside };
+        let reached = Reached::default();
+        let sweeper = Sweeper { writer: weak, pool, clock: clock.clone(), watch, aside, reached };
         let task = tokio::spawn(beside(task, sweeper, usage.clone(), index.clone(), database.pool.clone()));
         let app = Self {
             index,

@@ -11,6 +11,9 @@
 //! **One token holds up no other.** A token whose rows contradict the log spoils the command that names it. It is found by
 //! halving, told to the log, and left alone for an hour; the others expire meanwhile.
 //!
+//! **From where it was.** What is recorded or deleted stays in the way of whoever looks from the start, as long as any
+//! transaction is open in the database. So each look goes on where the last one ended, and once a minute one begins anew.
+//!
 //! **Behind everything else.** A command names at most 200 tokens, and waits in the writer until nothing else does, or for 250
 //! ms.
 
@@ -23,7 +26,7 @@ use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, Command};
 use counterfoil_domain::ids::{OrganizationId, TokenId};
 use metrics::Gauge;
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use std::collections::HashMap;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -37,12 +40,12 @@ const MOST: usize = 200;
 const EVERY: Duration = Duration::from_millis(500);
 /// How long it leaves off after a failure.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
-/// How often what is kept for a time only is deleted.
+/// How often what is kept for a time only is deleted, and how often a look begins at the start.
 const TIDY: Duration = Duration::from_secs(60);
 /// How long a token is left alone whose expiry could not be recorded, and how many such tokens are remembered.
 const ASIDE: (Duration, usize) = (Duration::from_secs(3600), 1_000);
 /// Rows that one statement deletes, so that none holds locks for long.
-const ROWS: u64 = 500;
+const ROWS: i64 = 500;
 
 /// See the module. It does not keep the writer alive.
 pub struct Sweeper {
@@ -56,6 +59,24 @@ pub struct Sweeper {
     pub watch: Watch,
     /// What is left alone, and until when.
     pub aside: Aside,
+    /// How far the tokens' expiries are recorded.
+    pub reached: Reached,
+}
+
+/// Before every instant, for PostgreSQL.
+const START: &str = "-infinity";
+
+/// How far tokens are looked through in the order of their expiry: the last one's, as PostgreSQL writes it, and its id.
+pub struct Reached {
+    expires_at: String,
+    id: Uuid,
+    begun: Instant,
+}
+
+impl Default for Reached {
+    fn default() -> Self {
+        Self { expires_at: START.into(), id: Uuid::nil(), begun: Instant::now() }
+    }
 }
 
 /// Tokens whose expiry could not be recorded.
@@ -137,21 +158,28 @@ impl Sweeper {
 
     /// Has the expiry of what is due recorded, and says of how many.
     async fn sweep(&mut self) -> Result<usize, SweepError> {
-        let sql = "SELECT id FROM tokens
+        let sql = "SELECT id, expires_at::text FROM tokens
             WHERE ended_seq IS NULL AND expires_at IS NOT NULL AND expires_at <= LEAST(statement_timestamp(), $1)
                 AND issued_seq > $3 AND expires_at > $5 AND id <> ALL($4)
+                AND (expires_at, id) > ($6::text::timestamptz, $7)
             ORDER BY expires_at, id LIMIT $2";
+        if self.reached.begun.elapsed() >= TIDY {
+            self.reached = Reached::default();
+        }
         let ends_after = self.watch.ends_after(&self.clock);
         // What was issued since the start ends after that: what has been over for long is not looked through until it counts.
         let since = if ends_after == 0 { OffsetDateTime::UNIX_EPOCH } else { self.started() };
-        let query = sqlx::query_scalar(sql).bind(self.now()).bind(MOST as i64).bind(ends_after as i64);
-        let query = query.bind(self.aside.now()).bind(since);
-        let due: Vec<Uuid> = in_time(query.fetch_all(&self.pool)).await?;
-        if due.is_empty() {
-            return Ok(0);
+        let query = sqlx::query_as(sql).bind(self.now()).bind(MOST as i64).bind(ends_after as i64);
+        let query =
+            query.bind(self.aside.now()).bind(since).bind(&self.reached.expires_at).bind(self.reached.id);
+        let due: Vec<(Uuid, String)> = in_time(query.fetch_all(&self.pool)).await?;
+        let (count, last) = (due.len(), due.last().cloned());
+        let Some((id, expires_at)) = last else { return Ok(0) };
+        let swept = self.record(due.into_iter().map(|(id, _)| TokenId(id)).collect()).await?;
+        // In a start's first moments what is older than it is passed over.
+        if swept && ends_after == 0 {
+            self.reached = Reached { expires_at, id, ..self.reached };
         }
-        let count = due.len();
-        let swept = self.record(due.into_iter().map(TokenId).collect()).await?;
         Ok(if swept { count } else { 0 })
     }
 
@@ -199,26 +227,32 @@ impl Sweeper {
         self.delete(
             "DELETE FROM idempotency_keys WHERE key IN (SELECT key FROM idempotency_keys
                 WHERE created_at <= LEAST(statement_timestamp(), $1) - interval '24 hours'
-                ORDER BY created_at LIMIT $2)",
+                    AND created_at >= $3::text::timestamptz
+                ORDER BY created_at LIMIT $2) RETURNING created_at AS at",
             now,
         )
         .await?;
         in_time(operator_requests::forget(&self.pool, self.clock.now().plus_seconds(-24 * 3600))).await?;
         self.delete(
             "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions
-                WHERE expires_at <= LEAST(statement_timestamp(), $1) ORDER BY expires_at LIMIT $2)",
+                WHERE expires_at <= LEAST(statement_timestamp(), $1) AND expires_at >= $3::text::timestamptz
+                ORDER BY expires_at LIMIT $2) RETURNING expires_at AS at",
             now,
         )
         .await
     }
 
-    async fn delete(&self, sql: &'static str, now: OffsetDateTime) -> Result<(), SweepError> {
+    /// Deletes rows, some at a time, each time from where it was.
+    async fn delete(&self, some: &'static str, now: OffsetDateTime) -> Result<(), SweepError> {
+        let sql = format!("WITH gone AS ({some}) SELECT count(*), max(at)::text FROM gone");
+        let mut from = START.to_owned();
         loop {
-            let delete = sqlx::query(sql).bind(now).bind(ROWS as i64);
-            let deleted = in_time(delete.execute(&self.pool)).await?;
-            if deleted.rows_affected() < ROWS {
+            let delete = sqlx::query_as(AssertSqlSafe(sql.clone())).bind(now).bind(ROWS).bind(&from);
+            let (deleted, last): (i64, Option<String>) = in_time(delete.fetch_one(&self.pool)).await?;
+            if deleted < ROWS {
                 return Ok(());
             }
+            from = last.unwrap_or(from);
         }
     }
 

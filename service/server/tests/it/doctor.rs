@@ -187,7 +187,7 @@ const SCHEMA: [Break; 26] = [
     ),
 ];
 
-const TABLES: [Break; 6] = [
+const TABLES: [Break; 7] = [
     (
         "CREATE TABLE kept AS SELECT * FROM claimed_digests LIMIT 1;
          DELETE FROM claimed_digests c USING kept WHERE c.digest = kept.digest",
@@ -212,6 +212,12 @@ const TABLES: [Break; 6] = [
         "claims",
         "1 slots are held by no standing token",
         Some("DELETE FROM claimed_slots WHERE slot = 49"),
+    ),
+    (
+        "INSERT INTO slot_eras SELECT user_id, 7 FROM claimed_slots",
+        "claims",
+        "1 slots are held by no standing token",
+        Some("DELETE FROM slot_eras"),
     ),
     // The tables say that a token ended, which the index of the running service was never told.
     (

@@ -5,6 +5,8 @@ use crate::queue::{issue, owner, write};
 use crate::support::people::{command, commit};
 use crate::support::{PATIENCE, Service, is_soak, rounds};
 use crate::whole::whole;
+use counterfoil::event_log::batch::Reply;
+use counterfoil::event_log::writer::WriteError;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::Action;
 use futures_util::future::join_all;
@@ -29,6 +31,12 @@ async fn transaction(service: &Service, database: &str) -> PgConnection {
     connection
 }
 
+fn assert_done(replies: Vec<Result<Reply, WriteError>>, began: Instant) {
+    for reply in replies {
+        reply.unwrap_or_else(|error| panic!("{error:?} after {:?}", began.elapsed()));
+    }
+}
+
 /// Issues tokens and ends them again; how long each round of both took, at the median.
 async fn issues_and_ends(service: &Service, owner: &Actor, writes: usize) -> Duration {
     let mut took = Vec::new();
@@ -36,11 +44,11 @@ async fn issues_and_ends(service: &Service, owner: &Actor, writes: usize) -> Dur
         let began = Instant::now();
         let tokens: Vec<_> = (0..AT_ONCE).map(|_| issue()).collect();
         let issued = tokens.iter().map(|token| write(service, owner, Action::IssuePersonal(token.clone())));
-        assert!(join_all(issued).await.iter().all(Result::is_ok));
+        assert_done(join_all(issued).await, began);
         let ended = tokens.iter().map(|token| {
             write(service, owner, Action::Revoke { id: token.id, if_match: None, reason: None })
         });
-        assert!(join_all(ended).await.iter().all(Result::is_ok));
+        assert_done(join_all(ended).await, began);
         took.push(began.elapsed());
     }
     took.sort_unstable();
@@ -49,10 +57,18 @@ async fn issues_and_ends(service: &Service, owner: &Actor, writes: usize) -> Dur
 
 /// Tables in which the same rows are updated again and again: what of them cannot be cleared away is read by every write.
 async fn updated_by_every_write(service: &Service) -> Vec<String> {
-    // A token's own row is updated once, at its end.
+    // A token's own row is updated once, at its end; a user's era, once in some hundred writes.
     let sql = "SELECT format('%s: %s updates', relname, n_tup_upd) FROM pg_stat_user_tables
-        WHERE n_tup_upd > 100 AND relname <> 'tokens'";
+        WHERE n_tup_upd > GREATEST(100, (SELECT max(seq) FROM events) / 256) AND relname <> 'tokens'";
     sqlx::query_scalar(sql).fetch_all(&service.database.pool).await.unwrap()
+}
+
+/// Entries of the claims' indexes that were looked at, and how many events there are.
+async fn looked_at(service: &Service) -> (f64, f64) {
+    let sql =
+        "SELECT sum(idx_tup_read)::float8, (SELECT max(seq) FROM events)::float8 FROM pg_stat_user_indexes
+        WHERE relname IN ('claimed_slots', 'claimed_digests')";
+    sqlx::query_as(sql).fetch_one(&service.database.pool).await.unwrap()
 }
 
 /// How long it takes until a revocation that another process committed is known here.
@@ -78,6 +94,7 @@ async fn a_foreign_transaction_that_stays_open_holds_nothing_up() {
     // What is cached is so before anything is measured.
     issues_and_ends(&service, &owner, tenth).await;
     let mut foreign = [transaction(&service, "counterfoil").await, transaction(&service, "postgres").await];
+    let (entries, events) = looked_at(&service).await;
     let first = issues_and_ends(&service, &owner, tenth).await;
     let (open, lasting) = (Instant::now(), Duration::from_secs(rounds(60, 600) as u64));
     let mut tenths = 1;
@@ -88,7 +105,14 @@ async fn a_foreign_transaction_that_stays_open_holds_nothing_up() {
     let last = issues_and_ends(&service, &owner, tenth).await;
     // Other tests keep the machine busy meanwhile, but for the long run, which has it alone.
     let most = if is_soak() { first.mul_f64(1.5) } else { first * 3 + Duration::from_millis(50) };
+    let (entries, events) = (looked_at(&service).await.0 - entries, looked_at(&service).await.1 - events);
+    let each = entries / events;
+    eprintln!(
+        "{events} events; {first:?} at first, {last:?} at last; {each} entries of claims looked at for each"
+    );
     assert!(last < most, "{first:?} at first, {last:?} at last");
+    // Those of an era at most: of all that was deleted there are tens of thousands.
+    assert!(each < 1500.0, "{each}");
     assert_eq!(updated_by_every_write(&service).await, Vec::<String>::new());
     // A proof of freshness every quarter of a second is what follows the log.
     for _ in 0..rounds(1, 40) {

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::json;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -161,6 +162,37 @@ async fn introspection_goes_on_when_too_much_is_asked_of_it() {
     let elsewhere = elsewhere();
     // An introspection has its place for some microseconds, so few find none.
     elsewhere.spawn(ten_times(DOOR, 1, 0.0, request)).await.unwrap();
+    elsewhere.shutdown_background();
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writing_goes_on_when_too_much_is_written() {
+    const PLACES: usize = 16;
+    let bounds = |config: &mut Config| {
+        without_limits(config);
+        config.limits.requests = PLACES;
+    };
+    let service = Service::start_with(bounds, |edge| edge).await;
+    let (client, token) = (Client::new(), service.made.owner.token.clone());
+    let own: serde_json::Value = client
+        .get(format!("{}/v1/token", service.base()))
+        .bearer_auth(&token)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let url = format!("{}/v1/user/tokens/{}", service.base(), own["id"].as_str().unwrap());
+    // Each name is another one, or there would be nothing to write.
+    let names = AtomicUsize::new(0);
+    let request = ask(move || {
+        let note = format!("name {}", names.fetch_add(1, Ordering::Relaxed));
+        client.patch(&url).bearer_auth(&token).json(&json!({ "note": note }))
+    });
+    let elsewhere = elsewhere();
+    elsewhere.spawn(ten_times("/v1/user/tokens/{id}", PLACES, 0.2, request)).await.unwrap();
     elsewhere.shutdown_background();
     service.stop().await;
 }

@@ -1,6 +1,6 @@
 //! At most fifty tokens of a user stand at any position of the log, whatever is asked for at once.
 
-use crate::queue::{issue, write};
+use crate::queue::{issue, owner, write};
 use crate::support::people::signed_in;
 use crate::support::{Service, until};
 use crate::whole::whole;
@@ -9,9 +9,12 @@ use counterfoil::event_log::batch::Refused;
 use counterfoil::event_log::writer::WriteError;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::Action;
+use counterfoil_domain::ids::TokenId;
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::role::Role;
 use counterfoil_domain::token::issue::IssuePersonal;
+use futures_util::future::join_all;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -96,4 +99,36 @@ async fn many_users_issue_revoke_and_expire_at_once_and_none_ever_has_more_than_
     until("what expires has ended", all_ended).await;
     whole(&service).await;
     Arc::into_inner(service).unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_holds_whichever_era_claims_are_of() {
+    const CHANGED: usize = 8;
+    let service = Service::start().await;
+    let owner = owner(&service).await;
+    // The owner has one already.
+    let mut standing: VecDeque<TokenId> = issue_all(&service, &owner, 49).await.into();
+    let (mut eras, mut rounds) = (BTreeSet::new(), 0);
+    while eras.len() < 3 {
+        assert!(is_refused(&service, &owner, issue()).await, "of eras {eras:?}");
+        for id in standing.drain(..CHANGED) {
+            write(&service, &owner, Action::Revoke { id, if_match: None, reason: None }).await.unwrap();
+        }
+        standing.extend(issue_all(&service, &owner, CHANGED).await);
+        let pool = &service.database.pool;
+        let present = sqlx::query_scalar::<_, i64>("SELECT era FROM slot_eras").fetch_optional(pool).await;
+        eras.extend(present.unwrap());
+        rounds += 1;
+        assert!(rounds < 1000, "claims stay where they are");
+    }
+    whole(&service).await;
+    service.stop().await;
+}
+
+/// Issues so many at once.
+async fn issue_all(service: &Service, actor: &Actor, count: usize) -> Vec<TokenId> {
+    let tokens: Vec<_> = (0..count).map(|_| issue()).collect();
+    let issued = tokens.iter().map(|token| write(service, actor, Action::IssuePersonal(token.clone())));
+    join_all(issued).await.into_iter().for_each(|reply| drop(reply.unwrap()));
+    tokens.into_iter().map(|token| token.id).collect()
 }

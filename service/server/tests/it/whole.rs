@@ -107,7 +107,16 @@ fn token_limit(events: &[Recorded]) -> BTreeSet<Uuid> {
 }
 
 async fn claims(service: &Service, state: &State) {
-    let slots = select(service, "user_id, slot, token_id, expires_at", "claimed_slots").await;
+    let eras = select(service, "user_id, era", "slot_eras").await;
+    let eras: HashMap<Uuid, i64> = eras.iter().map(|r| (r.get(0), r.get(1))).collect();
+    let slots = select(service, "user_id, slot, token_id, expires_at, era", "claimed_slots").await;
+    for row in &slots {
+        assert_eq!(
+            row.get::<i64, _>(4),
+            eras.get(&row.get(0)).copied().unwrap_or_default(),
+            "an earlier era's"
+        );
+    }
     let slots: BTreeSet<(Uuid, i16, Uuid, Option<OffsetDateTime>)> =
         slots.iter().map(|r| (r.get(0), r.get(1), r.get(2), r.get(3))).collect();
     let held = state.users.values().flat_map(|user| {

@@ -10,20 +10,23 @@ use counterfoil_domain::state::State;
 use counterfoil_domain::timestamp::Timestamp;
 use counterfoil_domain::token::Token;
 use futures_util::TryStreamExt;
+use std::collections::HashMap;
+use uuid::Uuid;
 
 impl Tables<'_> {
-    /// Each standing token of a user holds its slot, and nothing else does.
+    /// Each standing token of a user holds its slot in the user's present era, and nothing else holds any.
     pub(super) async fn slots(&mut self, state: &State) -> Result<(), VerifyError> {
         let mut seen = Slots::default();
-        let sql =
-            "COPY (SELECT user_id, slot, token_id, expires_at FROM claimed_slots) TO STDOUT (FORMAT binary)";
+        let eras = self.eras().await?;
+        let sql = "COPY (SELECT user_id, slot, token_id, expires_at, era FROM claimed_slots) TO STDOUT (FORMAT binary)";
         let mut rows = copy(self.snapshot, sql).await?;
         while let Some(row) = rows.try_next().await? {
-            let Some(mut fields) = Fields::next(&row, 4) else { continue };
+            let Some(mut fields) = Fields::next(&row, 5) else { continue };
             self.rows.one();
             let (user, slot) = (fields.optional_uuid()?, fields.optional()?.map(i16::from_be_bytes));
             let (token, expires_at) = (fields.optional_uuid()?, fields.optional()?);
-            let (Some(id), Some(slot), Some(token)) = (user, slot, token.map(TokenId)) else {
+            let era = fields.optional()?.map(i64::from_be_bytes);
+            let (Some(id), Some(slot), Some(token), Some(era)) = (user, slot, token.map(TokenId), era) else {
                 self.findings.row("claimed_slots", shown(user), NULL);
                 continue;
             };
@@ -37,6 +40,12 @@ impl Tables<'_> {
                 self.findings.row("claimed_slots", user, what);
                 continue;
             };
+            if eras.get(&user).copied().unwrap_or(0) != era {
+                let what =
+                    format!("slot {slot} is claimed in era {era}, which is not the user's present one");
+                self.findings.row("claimed_slots", user, what);
+                continue;
+            }
             if !seen.insert(user, slot) {
                 self.findings.row("claimed_slots", user, TWICE);
             }
@@ -55,6 +64,24 @@ impl Tables<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The present eras of those users who have left the first.
+    async fn eras(&mut self) -> Result<HashMap<UserId, i64>, VerifyError> {
+        let mut eras = HashMap::new();
+        let sql = "SELECT user_id, era FROM slot_eras";
+        let rows: Vec<(Option<Uuid>, Option<i64>)> =
+            sqlx::query_as(sql).fetch_all(&mut *self.snapshot).await?;
+        for row in rows {
+            let (Some(user), Some(era)) = row else {
+                self.findings.row("slot_eras", shown(row.0), NULL);
+                continue;
+            };
+            if eras.insert(UserId(user), era).is_some() {
+                self.findings.row("slot_eras", user, TWICE);
+            }
+        }
+        Ok(eras)
     }
 
     /// Each plaintext that is known as a standing token's own has its digest claimed, and nothing else has.

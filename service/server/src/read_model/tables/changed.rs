@@ -1,6 +1,6 @@
 //! Every entity that a batch changed, stored with its claims.
 
-use super::claims::{self, Claims};
+use super::claims::{self, Claims, Moved};
 use super::store;
 use counterfoil_domain::ids::{Seq, TokenId};
 use counterfoil_domain::state::State;
@@ -9,7 +9,8 @@ use sqlx::PgConnection;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// Stores what changed from the event `from` on. `held` are the tokens as they were before: their claims go.
+/// Stores what changed from the event `from` on. `held` are the tokens as they were before: what they claimed and claim no
+/// more goes.
 ///
 /// # Errors
 /// The database's: a claim that another token has is one of them.
@@ -29,6 +30,9 @@ pub async fn store(
     store::gateways(connection, &sorted(gateways, |g| g.id.0)).await?;
     let tokens = sorted(state.tokens.values().map(Box::as_ref).filter(|t| t.seq >= from), |t| t.id.0);
     store::tokens(connection, &tokens).await?;
+    let begin = tokens.iter().filter(|token| claims::begins_an_era(token.seq));
+    let moved: Moved<'_> =
+        begin.filter_map(|token| state.users.get(&token.user()?)).map(|user| (user.id, user)).collect();
     let (mut before, mut after) = (Claims::default(), Claims::default());
     for token in tokens {
         if let Some(old) = held.get(&token.id) {
@@ -36,8 +40,11 @@ pub async fn store(
         }
         after.add(token);
     }
-    claims::delete(connection, &before).await?;
-    claims::insert(connection, &after).await
+    claims::delete(connection, &before.without(&after).without_slots(&moved)).await?;
+    claims::move_on(connection, &moved, from).await?;
+    let mut new = after.without(&before).without_slots(&moved);
+    moved.values().for_each(|user| new.add_slots(user));
+    claims::insert(connection, &new).await
 }
 
 /// Rows in one order, so that two transactions never wait for each other's.

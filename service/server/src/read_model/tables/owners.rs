@@ -1,5 +1,6 @@
 //! Loading, second half: the owners of what a batch names, and what stands of theirs.
 
+use super::claims::ERA;
 use super::load::{insert_tokens, tokens_where};
 use super::{LoadError, StoredInstant, rows};
 use counterfoil_domain::ids::{GatewayId, TokenId, UserId};
@@ -109,9 +110,13 @@ async fn load_standing(
     state: &mut State,
     users: &[Uuid],
 ) -> Result<(), LoadError> {
-    let sql = "SELECT user_id, array_agg(slot), array_agg(token_id), array_agg(expires_at)
-               FROM claimed_slots WHERE user_id = ANY($1) GROUP BY user_id";
-    for row in sqlx::query(sql).bind(users).fetch_all(connection).await? {
+    let sql = format!(
+        "SELECT o.user_id, c.* FROM UNNEST($1::uuid[]) AS o(user_id), LATERAL (
+            SELECT COALESCE(array_agg(slot), '{{}}'), COALESCE(array_agg(token_id), '{{}}'),
+                COALESCE(array_agg(expires_at), '{{}}')
+            FROM claimed_slots WHERE user_id = o.user_id AND era = {ERA}) c"
+    );
+    for row in sqlx::query(AssertSqlSafe(sql)).bind(users).fetch_all(connection).await? {
         let slots: Vec<i16> = row.try_get(1)?;
         let ids: Vec<Uuid> = row.try_get(2)?;
         let expiries: Vec<Option<StoredInstant>> = row.try_get(3)?;

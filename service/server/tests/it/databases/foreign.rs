@@ -27,7 +27,7 @@ async fn the_service_may_nothing_on_tables_of_others() {
         let config = super::arrangements::config(&serve, Some(&migrate));
         Database::migrate(&config, &|_| {}).await.unwrap();
         let found = rights(&mut shop, "app").await;
-        assert_eq!(found.len(), 17, "{found:?}");
+        assert_eq!(found.len(), 18, "{found:?}");
         for (table, may) in &found {
             let expected = match &**table {
                 "theirs" => &RIGHTS[..0],

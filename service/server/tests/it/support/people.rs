@@ -60,7 +60,8 @@ pub(crate) async fn session(service: &Service, user: UserId) -> (Actor, Command)
         user,
         organization: service.made.organization.id,
         digest: Digest(random()),
-        expires_at: Clock::system().now().plus_seconds(600),
+        // Longer than the longest test.
+        expires_at: Clock::system().now().plus_seconds(12 * 3600),
         password_set: password_set as u64,
     };
     let open = command(service, &Actor::System, Action::OpenSession(open));

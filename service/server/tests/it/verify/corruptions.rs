@@ -120,6 +120,12 @@ pub(super) fn corruptions(service: &Service, made: &Made) -> Vec<(String, &'stat
             "has another expires_at",
         ),
         (
+            format!("UPDATE claimed_slots SET era = 0 WHERE token_id = '{narrow}'"),
+            "claimed_slots",
+            "is claimed in era 0",
+        ),
+        ("DELETE FROM slot_eras".into(), "claimed_slots", "is claimed in era 7"),
+        (
             format!("DELETE FROM claimed_digests WHERE token_id = '{narrow}'"),
             "claimed_digests",
             "not claimed",

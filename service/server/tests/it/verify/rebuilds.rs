@@ -16,8 +16,9 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 /// All that is derived from events, as nobody should find it.
-const SPOILT: [&str; 9] = [
+const SPOILT: [&str; 10] = [
     "TRUNCATE tokens, claimed_slots",
+    "UPDATE slot_eras SET era = 8",
     "DELETE FROM claimed_digests WHERE digest <> (SELECT digest FROM claimed_digests LIMIT 1)",
     "UPDATE claimed_digests SET era = 1",
     "INSERT INTO claimed_digests SELECT decode(repeat('ab', 32), 'hex'), 0, token_id FROM claimed_digests",
