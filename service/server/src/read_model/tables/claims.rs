@@ -78,21 +78,21 @@ impl Claims {
     }
 }
 
-/// A user's present era. Looked up by the key, whatever the planner takes the table for.
+/// The present era of the user `o.user_id`, looked up by its key.
 pub(super) const ERA: &str = "COALESCE((SELECT e.era FROM slot_eras e WHERE e.user_id = o.user_id), 0)";
 
-/// Deletes what changed tokens hold no more.
+/// Deletes what changed tokens hold no more. Each row is found by its own key first: in a join, the planner would read the
+/// whole of a table that has few rows, and with it all that was ever deleted from it. A row's place (`ctid`) says nothing
+/// without its table, so none that inherits is looked at.
 ///
 /// # Errors
 /// The database's.
 pub async fn delete(connection: &mut PgConnection, gone: &Claims) -> Result<(), sqlx::Error> {
     if !gone.slots.is_empty() {
-        // Each row is found by its own key: of few rows, the planner would read all of the table, and with it all that was
-        // ever deleted from it.
         let sql = format!(
-            "DELETE FROM claimed_slots WHERE ctid = ANY (ARRAY(
+            "DELETE FROM ONLY claimed_slots WHERE ctid = ANY (ARRAY(
                 SELECT c.ctid FROM UNNEST($1::uuid[], $2::smallint[], $3::uuid[]) AS o(user_id, slot, token_id),
-                LATERAL (SELECT ctid FROM claimed_slots WHERE user_id = o.user_id AND era = {ERA}
+                LATERAL (SELECT ctid FROM ONLY claimed_slots WHERE user_id = o.user_id AND era = {ERA}
                     AND slot = o.slot AND token_id = o.token_id OFFSET 0) c))"
         );
         sqlx::query(AssertSqlSafe(sql))
@@ -103,9 +103,9 @@ pub async fn delete(connection: &mut PgConnection, gone: &Claims) -> Result<(), 
             .await?;
     }
     if !gone.digests.is_empty() {
-        let sql = "DELETE FROM claimed_digests WHERE ctid = ANY (ARRAY(
+        let sql = "DELETE FROM ONLY claimed_digests WHERE ctid = ANY (ARRAY(
             SELECT c.ctid FROM UNNEST($1::bytea[], $2::uuid[]) AS o(digest, token_id),
-            LATERAL (SELECT ctid FROM claimed_digests WHERE digest = o.digest AND era = 0
+            LATERAL (SELECT ctid FROM ONLY claimed_digests WHERE digest = o.digest AND era = 0
                 AND token_id = o.token_id OFFSET 0) c))";
         sqlx::query(sql)
             .bind(column(&gone.digests, |d| d.0.to_vec()))
@@ -132,9 +132,9 @@ pub async fn move_on(connection: &mut PgConnection, moved: &Moved<'_>, era: Seq)
     }
     let users: Vec<Uuid> = moved.keys().map(|user| user.0).collect();
     let left = format!(
-        "DELETE FROM claimed_slots WHERE ctid = ANY (ARRAY(
+        "DELETE FROM ONLY claimed_slots WHERE ctid = ANY (ARRAY(
             SELECT c.ctid FROM UNNEST($1::uuid[]) AS o(user_id),
-            LATERAL (SELECT ctid FROM claimed_slots WHERE user_id = o.user_id AND era = {ERA} OFFSET 0) c))"
+            LATERAL (SELECT ctid FROM ONLY claimed_slots WHERE user_id = o.user_id AND era = {ERA} OFFSET 0) c))"
     );
     sqlx::query(AssertSqlSafe(left)).bind(&users).execute(&mut *connection).await?;
     let begun = "INSERT INTO slot_eras (user_id, era) SELECT id, $2 FROM UNNEST($1::uuid[]) AS u(id)
