@@ -10,8 +10,9 @@ use counterfoil::postgres::connect::Database;
 use counterfoil_domain::timestamp::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 const TOKENS: &str = "/v1/user/tokens";
@@ -169,6 +170,31 @@ async fn what_never_comes_holds_up_nothing() {
     let (_, page) = service.call(Method::GET, &format!("{TOKENS}?sort=expires&limit=2"), &owner, None).await;
     assert_eq!(text(&page["items"][0], "expires_at"), "9999-12-31T23:59:59.999999Z");
     assert_eq!(page["items"][1]["id"], far[1]["id"]);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_look_went_past_is_found_by_one_from_the_start() {
+    let service = Service::start().await;
+    let owner = service.made.owner.token.clone();
+    let mut ids = Vec::new();
+    for end in [now().plus_seconds(3600), now().plus_seconds(1)] {
+        let body = json!({ "expires_at": end.to_string() });
+        let (_, token) = service.call(Method::POST, TOKENS, &owner, Some(body)).await;
+        ids.push(text(&token, "id").to_owned());
+    }
+    until(&service.database, "SELECT count(*) FROM events WHERE type = 'token.expired'", 1).await;
+    // By then the sweeper is past an hour ago.
+    for (table, id) in [("tokens", "id"), ("claimed_slots", "token_id")] {
+        let sql =
+            format!("UPDATE {table} SET expires_at = now() - interval '1 hour' WHERE {id} = '{}'", ids[0]);
+        sqlx::query(AssertSqlSafe(sql)).execute(&service.database.pool).await.unwrap();
+    }
+    let since = Instant::now();
+    while service.events("token.expired").await < 2 {
+        assert!(since.elapsed() < Duration::from_secs(150), "it is never found");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     service.stop().await;
 }
 

@@ -31,6 +31,7 @@ async fn transaction(service: &Service, database: &str) -> PgConnection {
     connection
 }
 
+/// All are done; if not, what the first was answered, and when.
 fn assert_done(replies: Vec<Result<Reply, WriteError>>, began: Instant) {
     for reply in replies {
         reply.unwrap_or_else(|error| panic!("{error:?} after {:?}", began.elapsed()));
@@ -94,7 +95,7 @@ async fn a_foreign_transaction_that_stays_open_holds_nothing_up() {
     // What is cached is so before anything is measured.
     issues_and_ends(&service, &owner, tenth).await;
     let mut foreign = [transaction(&service, "counterfoil").await, transaction(&service, "postgres").await];
-    let (entries, events) = looked_at(&service).await;
+    let before = looked_at(&service).await;
     let first = issues_and_ends(&service, &owner, tenth).await;
     let (open, lasting) = (Instant::now(), Duration::from_secs(rounds(60, 600) as u64));
     let mut tenths = 1;
@@ -105,8 +106,8 @@ async fn a_foreign_transaction_that_stays_open_holds_nothing_up() {
     let last = issues_and_ends(&service, &owner, tenth).await;
     // Other tests keep the machine busy meanwhile, but for the long run, which has it alone.
     let most = if is_soak() { first.mul_f64(1.5) } else { first * 3 + Duration::from_millis(50) };
-    let (entries, events) = (looked_at(&service).await.0 - entries, looked_at(&service).await.1 - events);
-    let each = entries / events;
+    let (entries, events) = looked_at(&service).await;
+    let (events, each) = (events - before.1, (entries - before.0) / (events - before.1));
     eprintln!(
         "{events} events; {first:?} at first, {last:?} at last; {each} entries of claims looked at for each"
     );

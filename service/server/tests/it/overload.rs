@@ -6,7 +6,7 @@ use counterfoil::config::Config;
 use counterfoil::http::admission::Edge;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -175,15 +175,7 @@ async fn writing_goes_on_when_too_much_is_written() {
     };
     let service = Service::start_with(bounds, |edge| edge).await;
     let (client, token) = (Client::new(), service.made.owner.token.clone());
-    let own: serde_json::Value = client
-        .get(format!("{}/v1/token", service.base()))
-        .bearer_auth(&token)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let (_, own) = service.call(Method::GET, "/v1/token", &token, None).await;
     let url = format!("{}/v1/user/tokens/{}", service.base(), own["id"].as_str().unwrap());
     // Each name is another one, or there would be nothing to write.
     let names = AtomicUsize::new(0);
