@@ -160,19 +160,26 @@ impl Sweeper {
     async fn sweep(&mut self) -> Result<usize, SweepError> {
         let sql = "SELECT id, expires_at::text FROM tokens
             WHERE ended_seq IS NULL AND expires_at IS NOT NULL AND expires_at <= LEAST(statement_timestamp(), $1)
-                AND issued_seq > $3 AND expires_at > $5 AND id <> ALL($4)
-                AND (expires_at, id) > ($6::text::timestamptz, $7)
+                AND issued_seq > $3 AND id <> ALL($4)
+                AND (expires_at, id) > (GREATEST($5, $6::text::timestamptz), $7)
             ORDER BY expires_at, id LIMIT $2";
-        if self.reached.begun.elapsed() >= TIDY {
-            self.reached = Reached::default();
+        let anew = self.reached.begun.elapsed() >= TIDY;
+        if anew {
+            self.reached.begun = Instant::now();
         }
+        let start = Reached::default();
+        let from = if anew { &start } else { &self.reached };
         let ends_after = self.watch.ends_after(&self.clock);
         // What was issued since the start ends after that: what has been over for long is not looked through until it counts.
+        // One bound with the other, for an index is entered by one.
         let since = if ends_after == 0 { OffsetDateTime::UNIX_EPOCH } else { self.started() };
         let query = sqlx::query_as(sql).bind(self.now()).bind(MOST as i64).bind(ends_after as i64);
-        let query =
-            query.bind(self.aside.now()).bind(since).bind(&self.reached.expires_at).bind(self.reached.id);
+        let query = query.bind(self.aside.now()).bind(since).bind(&from.expires_at).bind(from.id);
+        // If a look from the start takes too long, the next ones go on from where they were.
         let due: Vec<(Uuid, String)> = in_time(query.fetch_all(&self.pool)).await?;
+        if anew {
+            self.reached = start;
+        }
         let (count, last) = (due.len(), due.last().cloned());
         let Some((id, expires_at)) = last else { return Ok(0) };
         let swept = self.record(due.into_iter().map(|(id, _)| TokenId(id)).collect()).await?;

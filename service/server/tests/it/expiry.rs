@@ -2,6 +2,7 @@
 
 mod aside;
 
+use crate::foreign::transaction;
 use crate::support::{Scratch, Service};
 use counterfoil::app::App;
 use counterfoil::clock::Clock;
@@ -10,7 +11,7 @@ use counterfoil::postgres::connect::Database;
 use counterfoil_domain::timestamp::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Connection};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -198,10 +199,8 @@ async fn what_a_look_went_past_is_found_by_one_from_the_start() {
     service.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn more_than_one_command_of_due_tokens_is_recorded() {
-    let service = Service::start().await;
-    // Rows as a long stop leaves them: many users' tokens that became due meanwhile.
+/// Rows as a long stop leaves them: tokens of many users that became due meanwhile, 500 in all.
+async fn make_due(service: &Service) {
     let sql = "INSERT INTO users (id, email_id, email_commitment, memberships, password_set, seq)
         SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, gen_random_uuid(), '\\x00'::bytea || decode(repeat('00', 31), 'hex'), '{}', 0, 1
         FROM generate_series(1, 25) n";
@@ -214,6 +213,36 @@ async fn more_than_one_command_of_due_tokens_is_recorded() {
         slots AS (INSERT INTO claimed_slots SELECT user_id, slot, id, expires_at FROM made)
         INSERT INTO claimed_digests (digest, token_id) SELECT digest, id FROM made";
     sqlx::query(sql).execute(&service.database.pool).await.unwrap();
+}
+
+/// How often the sweeper's index was entered, and how many entries of it were looked at.
+async fn looks(service: &Service) -> (i64, i64) {
+    let sql =
+        "SELECT idx_scan, idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'tokens_to_expire'";
+    sqlx::query_as(sql).fetch_one(&service.database.pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_goes_on_from_where_the_last_one_was() {
+    let service = Service::start().await;
+    // Nothing that has expired can be cleared away.
+    let mut foreign = transaction(&service, "counterfoil").await;
+    make_due(&service).await;
+    until(&service.database, "SELECT count(*) FROM events WHERE type = 'token.expired'", 500).await;
+    let before = looks(&service).await;
+    crate::support::until("it looks again", async || looks(&service).await.0 >= before.0 + 10).await;
+    let after = looks(&service).await;
+    // One of them may be from the start, and the statistics come late: not all ten go past all five hundred.
+    assert!(after.1 - before.1 < 1_500, "{before:?} {after:?}");
+    sqlx::query("COMMIT").execute(&mut foreign).await.unwrap();
+    foreign.close().await.unwrap();
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_one_command_of_due_tokens_is_recorded() {
+    let service = Service::start().await;
+    make_due(&service).await;
     until(&service.database, "SELECT count(*) FROM events WHERE type = 'token.expired'", 500).await;
     until(&service.database, "SELECT count(*) FROM tokens WHERE expires_at < now() AND ended_seq IS NULL", 0)
         .await;

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const AT_ONCE: usize = 4;
 
 /// A transaction that has seen everything, and has a number of its own.
-async fn transaction(service: &Service, database: &str) -> PgConnection {
+pub(crate) async fn transaction(service: &Service, database: &str) -> PgConnection {
     let cluster = service.database.private.as_ref().unwrap();
     let mut connection = cluster.superuser(database).connect().await.unwrap();
     for sql in [
@@ -113,7 +113,7 @@ async fn a_foreign_transaction_that_stays_open_holds_nothing_up() {
     );
     assert!(last < most, "{first:?} at first, {last:?} at last");
     // Those of an era at most: of all that was deleted there are tens of thousands.
-    assert!(each < 1500.0, "{each}");
+    assert!(each < 300.0, "{each}");
     assert_eq!(updated_by_every_write(&service).await, Vec::<String>::new());
     // A proof of freshness every quarter of a second is what follows the log.
     for _ in 0..rounds(1, 40) {
