@@ -25,7 +25,7 @@ const MIGRATE_LOCK: i64 = 0x0063_665f_6d69_6772;
 pub enum MigrateError {
     /// The database did not answer, or refused.
     #[error("the database cannot be migrated: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     /// A migration was changed or failed.
     #[error("the database cannot be migrated: {0}")]
     Migrate(#[source] sqlx::migrate::MigrateError),
@@ -39,6 +39,11 @@ pub enum MigrateError {
         "there are migrations to run, and a `counterfoil serve` works on this database: stop it, then run this again; no table was changed"
     )]
     Serving,
+    /// Somebody's transaction was not waited for any longer.
+    #[error(
+        "a table is to be changed, and an open transaction of somebody's has kept it for 15 seconds (a backup, or one that was forgotten): wait for its end or end it, then run this again; the change was not made. SELECT pid, usename, state, xact_start, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start"
+    )]
+    Held,
     /// Others own the tables.
     #[error(
         "the tables belong to {owner}, whom {login} cannot become: DATABASE_MIGRATE_URL has to log in as a role that can"
@@ -82,9 +87,26 @@ impl From<sqlx::migrate::MigrateError> for MigrateError {
     fn from(error: sqlx::migrate::MigrateError) -> Self {
         match error {
             sqlx::migrate::MigrateError::VersionMissing(version) => Self::Newer(version),
+            sqlx::migrate::MigrateError::Execute(error)
+            | sqlx::migrate::MigrateError::ExecuteMigration(error, _)
+                if is_held(&error) =>
+            {
+                Self::Held
+            }
             other => Self::Migrate(other),
         }
     }
+}
+
+impl From<sqlx::Error> for MigrateError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_held(&error) { Self::Held } else { Self::Database(error) }
+    }
+}
+
+/// Whether a lock was waited for as long as `lock_timeout` says.
+fn is_held(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
 }
 
 /// How the schema differs from what this program would make.
@@ -176,9 +198,10 @@ pub async fn migrate(
     serves: Option<&str>,
     say: Say<'_>,
 ) -> Result<Roles, MigrateError> {
-    // "Already exists, skipping" and the like are of no use to anybody.
-    let quiet = for_service(options.clone()).options([("client_min_messages", "warning")]);
-    let mut connection = quiet.connect().await?;
+    // "Already exists, skipping" and the like are of no use to anybody. Whoever waits for a lock on a table has all others
+    // wait behind it.
+    let settings = [("client_min_messages", "warning"), ("lock_timeout", "15s")];
+    let mut connection = for_service(options.clone()).options(settings).connect().await?;
     take_turns(&mut connection, say).await?;
     let roles = Roles::arranged_by(&mut connection, serves).await?;
     roles::make(&mut connection, &roles).await?;

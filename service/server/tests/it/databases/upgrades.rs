@@ -47,6 +47,23 @@ async fn tables_change_only_while_nobody_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn somebodys_open_transaction_is_named_and_not_waited_for_without_end() {
+    let server = Server::start().await;
+    assert!(run(of_shop(&server, &["migrate"])).await.status.success());
+    let mut shop = server.cluster.superuser("shop").connect().await.unwrap();
+    shop.execute(OLDER).await.unwrap();
+    shop.execute("BEGIN; LOCK TABLE sessions IN ROW EXCLUSIVE MODE").await.unwrap();
+    let refused = run(of_shop(&server, &["migrate"])).await;
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success(), "{said}");
+    assert!(said.contains("open transaction") && said.contains("pg_stat_activity"), "{said}");
+    shop.execute("COMMIT").await.unwrap();
+    assert!(run(of_shop(&server, &["migrate"])).await.status.success());
+    drop(shop);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_lost_the_lock_does_not_serve_on_newer_tables() {
     let server = Server::start().await;
     let database = Database::open(Some(&server.url("shop")), Path::new("/nowhere"), &|_| {}).await.unwrap();
