@@ -184,7 +184,7 @@ async fn attempt(
         limits: input.limits,
         input,
     };
-    // As they are before anything is folded: the claims of what changes are deleted.
+    // As they are before anything is folded: what changed tokens hold no more is deleted.
     let held: HashMap<TokenId, Box<Token>> = state.tokens.clone();
     batch.expire(&mut state)?;
     let mut replies = Vec::with_capacity(input.commands.len());

@@ -4,7 +4,8 @@
 //! under the append lock, in one transaction: nobody sees tables that are half written, and who stops it has changed nothing.
 //!
 //! **From a whole log only.** Where the walk finds anything wrong with the log, nothing follows from it, and no table is
-//! touched. What is not derived from events (personal values, passwords, sessions, uses) stays as it is.
+//! touched. What is not derived from events (personal values, passwords, sessions, uses, in which era a user's claims
+//! are) stays as it is.
 //!
 //! It empties by DELETE: the service's role may do that and no more, in whichever arrangement of roles.
 
@@ -117,6 +118,7 @@ async fn under_the_lock(
         let sql = format!("DELETE FROM {table} t RETURNING {FINGERPRINT}");
         before.push(fingerprints(&mut transaction, sql).await?);
     }
+    sqlx::query(ERAS).execute(&mut *transaction).await?;
     write(&mut transaction, &walk.state, progress).await?;
     let mut tables = Vec::new();
     for (table, before) in TABLES.into_iter().zip(before) {
@@ -128,6 +130,10 @@ async fn under_the_lock(
     let Walk { events, .. } = walk;
     Ok(Rebuilt { events, head: walk.head(), chain: walk.chain().hex(), tables })
 }
+
+/// One era of each user stays, where the keys of the table were dropped: claims can be of one only.
+const ERAS: &str = "DELETE FROM slot_eras e WHERE user_id IS NULL OR era IS NULL OR EXISTS (
+    SELECT 1 FROM slot_eras f WHERE f.user_id = e.user_id AND (f.era, f.ctid) > (e.era, e.ctid))";
 
 /// What a COMMIT that failed means: one whose answer was lost may have been done.
 fn of_commit(error: sqlx::Error) -> RebuildError {

@@ -79,7 +79,7 @@ pub async fn organization_names(
 /// The database's.
 pub async fn standing_tokens(pool: &PgPool, user: UserId, now: Timestamp) -> Result<i64, LoadError> {
     let sql = "SELECT count(*) FROM claimed_slots
-        WHERE user_id = $1 AND era = COALESCE((SELECT era FROM slot_eras WHERE user_id = $1), 0)
+        WHERE user_id = $1 AND era = COALESCE((SELECT max(era) FROM slot_eras WHERE user_id = $1), 0)
           AND (expires_at IS NULL OR expires_at > $2)";
     Ok(sqlx::query_scalar(sql).bind(user.0).bind(to_sql(now)).fetch_one(pool).await?)
 }

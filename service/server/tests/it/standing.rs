@@ -2,6 +2,7 @@
 
 use crate::queue::{issue, owner, write};
 use crate::support::people::signed_in;
+use crate::support::program::{command, run};
 use crate::support::{Service, until};
 use crate::whole::whole;
 use counterfoil::clock::random;
@@ -14,6 +15,7 @@ use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::role::Role;
 use counterfoil_domain::token::issue::IssuePersonal;
 use futures_util::future::join_all;
+use sqlx::{ConnectOptions, Connection, Executor};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,6 +113,7 @@ async fn the_limit_holds_whichever_era_claims_are_of() {
     let (mut eras, mut rounds) = (BTreeSet::new(), 0);
     while eras.len() < 3 {
         assert!(is_refused(&service, &owner, issue()).await, "of eras {eras:?}");
+        assert_taken(&service).await;
         for id in standing.drain(..CHANGED) {
             write(&service, &owner, Action::Revoke { id, if_match: None, reason: None }).await.unwrap();
         }
@@ -124,6 +127,48 @@ async fn the_limit_holds_whichever_era_claims_are_of() {
     whole(&service).await;
     service.stop().await;
 }
+
+/// The database itself takes no second claim of a slot.
+async fn assert_taken(service: &Service) {
+    let sql = "INSERT INTO claimed_slots SELECT (c).* FROM (
+        SELECT jsonb_populate_record(c, jsonb_build_object('token_id', gen_random_uuid())) c FROM claimed_slots c LIMIT 1) o";
+    let error = sqlx::query(sql).execute(&service.database.pool).await.unwrap_err();
+    let taken = error.as_database_error().and_then(|error| error.constraint());
+    assert_eq!(taken, Some("claimed_slots_pkey"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_from_before_there_were_eras_hold() {
+    let service = Service::start().await;
+    let owner = owner(&service).await;
+    let token = issue_all(&service, &owner, 49).await[0];
+    let cluster = service.database.private.as_ref().unwrap();
+    let mut superuser = cluster.superuser("counterfoil").connect().await.unwrap();
+    let data_dir = cluster.cluster_dir().parent().unwrap().to_path_buf();
+    let older = async move {
+        superuser.execute(BEFORE_ERAS).await.unwrap();
+        superuser.close().await.unwrap();
+        assert!(run(command(&data_dir, &["migrate"])).await.status.success());
+    };
+    let (service, ()) = service.restart_after(older).await;
+    assert!(is_refused(&service, &owner, issue()).await);
+    assert_taken(&service).await;
+    whole(&service).await;
+    write(&service, &owner, Action::Revoke { id: token, if_match: None, reason: None }).await.unwrap();
+    issue_all(&service, &owner, 1).await;
+    assert!(is_refused(&service, &owner, issue()).await);
+    whole(&service).await;
+    service.stop().await;
+}
+
+/// The tables as they were before the twelfth migration.
+const BEFORE_ERAS: &str = "
+    ALTER TABLE claimed_slots DROP CONSTRAINT claimed_slots_pkey, DROP COLUMN era;
+    ALTER TABLE claimed_slots ADD PRIMARY KEY (user_id, slot);
+    DROP TABLE slot_eras;
+    DROP INDEX tokens_to_expire;
+    CREATE INDEX tokens_to_expire ON tokens (expires_at) WHERE ended_seq IS NULL AND expires_at IS NOT NULL;
+    DELETE FROM _sqlx_migrations WHERE version = 12";
 
 /// Issues so many at once.
 async fn issue_all(service: &Service, actor: &Actor, count: usize) -> Vec<TokenId> {

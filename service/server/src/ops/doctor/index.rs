@@ -56,15 +56,15 @@ const DIFFERENCES: [(&str, &str); 4] = [
         "SELECT count(*) FROM public.tokens t WHERE ended_seq IS NULL AND slot IS NOT NULL AND NOT EXISTS (
             SELECT 1 FROM public.claimed_slots c
             WHERE c.user_id = t.user_id AND c.slot = t.slot AND c.token_id = t.id
-              AND c.era = COALESCE((SELECT e.era FROM public.slot_eras e WHERE e.user_id = t.user_id), 0)
+              AND c.era = COALESCE((SELECT max(e.era) FROM public.slot_eras e WHERE e.user_id = t.user_id), 0)
               AND c.expires_at IS NOT DISTINCT FROM t.expires_at)",
     ),
     (
         "slots are held by no standing token",
         "SELECT count(*) FROM public.claimed_slots c LEFT JOIN public.tokens t ON t.id = c.token_id
-         LEFT JOIN public.slot_eras e ON e.user_id = c.user_id
          WHERE t.id IS NULL OR t.ended_seq IS NOT NULL OR t.slot IS DISTINCT FROM c.slot
-           OR t.user_id IS DISTINCT FROM c.user_id OR c.era <> COALESCE(e.era, 0)",
+           OR t.user_id IS DISTINCT FROM c.user_id
+           OR c.era <> COALESCE((SELECT max(e.era) FROM public.slot_eras e WHERE e.user_id = c.user_id), 0)",
     ),
 ];
 

@@ -78,8 +78,8 @@ impl Claims {
     }
 }
 
-/// The present era of the user `o.user_id`, looked up by its key.
-pub(super) const ERA: &str = "COALESCE((SELECT e.era FROM slot_eras e WHERE e.user_id = o.user_id), 0)";
+/// The present era of the user `o.user_id`, looked up by its key (of more than one, where the key was dropped, the last).
+pub(super) const ERA: &str = "COALESCE((SELECT max(e.era) FROM slot_eras e WHERE e.user_id = o.user_id), 0)";
 
 /// Deletes what changed tokens hold no more. Each row is found by its own key first: in a join, the planner would read the
 /// whole of a table that has few rows, and with it all that was ever deleted from it. A row's place (`ctid`) says nothing
