@@ -1,5 +1,8 @@
 //! Open loops: requests leave at fixed instants whether earlier ones were answered or not, and a latency counts from the
 //! instant at which its request was due. A slow server cannot slow its own measurement down.
+//!
+//! Its own, for want of a program: `wrk` keeps to no rate, and `oha`, which does, is in no package of Debian's (it would be
+//! built first, for minutes, by CMake and Cargo) and takes requests at random, where each token is to be revoked once.
 
 use crate::Result;
 use std::net::SocketAddr;
