@@ -35,7 +35,9 @@ impl Binaries {
         for directory in directories.filter(has_both) {
             found.extend(Self::at(directory, account).await.filter(|binaries| binaries.major >= OLDEST));
         }
+        // Of one version the first is taken, at the first start as at any later: what made a cluster also runs it.
         found.sort_by_key(|binaries| binaries.major);
+        found.dedup_by_key(|binaries| binaries.major);
         let newest = found.last().cloned().ok_or(PrivateError::NoBinaries)?;
         let Some(version) = version(cluster)? else { return Ok(newest) };
         let fitting = found.iter().find(|binaries| binaries.major.to_string() == version).cloned();
@@ -133,11 +135,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cluster_gets_the_programs_of_its_version_and_a_new_one_the_newest() {
+    async fn a_cluster_gets_the_first_programs_of_its_version_and_a_new_one_of_the_newest() {
         let place = tempfile::tempdir().unwrap();
-        let versions = ["17.0", "9.6.24", "15.4 (Debian 15.4-1.pgdg120+1)", "13.14", "16beta1"];
+        let versions =
+            ["17.0", "9.6.24", "15.4 (Debian 15.4-1.pgdg120+1)", "13.14", "16beta1", "17.4", "15.9"];
         let installed = versions.map(|version| install(place.path(), version));
-        let [newest, _, fitting, _, beta] = &installed;
+        let [newest, _, fitting, _, beta, ..] = &installed;
         assert_eq!(chosen(&installed, None).await.as_ref(), Ok(newest));
         for (holds, fits) in [("17", newest), ("15", fitting), ("16", beta)] {
             assert_eq!(chosen(&installed, Some(holds)).await.as_ref(), Ok(fits), "{holds}");
