@@ -2,12 +2,10 @@
 //! filled while tokens are issued and revoked. What cannot be written is 503, nothing that was acknowledged is lost,
 //! and once there is room all goes on in the same process.
 
-mod mounts;
-
 use crate::support::load::{Ledger, Load, People};
+use crate::support::mounts::where_one_may_mount;
 use crate::support::program::{INIT, Program, command, run, verify};
 use crate::support::{Scratch, rounds, until};
-use mounts::where_one_may_mount;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -184,17 +182,17 @@ async fn fills(part: &str, little: Little) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_room_for_data_is_not_now_and_heals() {
-    where_one_may_mount("no_room_for_data_is_not_now_and_heals", fills("base", Little::Room(16))).await;
+    where_one_may_mount("disk::no_room_for_data_is_not_now_and_heals", fills("base", Little::Room(16))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_room_for_the_write_ahead_log_is_not_now_and_heals() {
-    let test = "no_room_for_the_write_ahead_log_is_not_now_and_heals";
+    let test = "disk::no_room_for_the_write_ahead_log_is_not_now_and_heals";
     where_one_may_mount(test, fills("pg_wal", Little::Room(160))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_files_for_the_write_ahead_log_is_not_now_and_heals() {
-    let test = "no_more_files_for_the_write_ahead_log_is_not_now_and_heals";
+    let test = "disk::no_more_files_for_the_write_ahead_log_is_not_now_and_heals";
     where_one_may_mount(test, fills("pg_wal", Little::Files(12))).await;
 }

@@ -7,6 +7,7 @@ mod everything;
 pub(crate) mod front;
 pub(crate) mod http2;
 pub(crate) mod load;
+pub(crate) mod mounts;
 pub(crate) mod people;
 pub(crate) mod program;
 pub(crate) mod raw;

@@ -1,4 +1,4 @@
-//! The right to mount a small file system: the process has it, or a namespace gives it.
+//! The right to mount a file system: the process has it, or a namespace gives it.
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::process::Command;
@@ -35,21 +35,21 @@ fn again(namespace: &[&str], test: &str) -> Command {
 fn namespace() -> Option<&'static [&'static str]> {
     let mut namespaces = NAMESPACES.into_iter().filter(|_| !is_inside());
     namespaces.find(|namespace| {
-        let probed = again(namespace, "disk::mounts::one_may_mount_here_or_in_a_namespace").output();
+        let probed = again(namespace, "support::mounts::one_may_mount_here_or_in_a_namespace").output();
         probed.is_ok_and(|probed| probed.status.success())
     })
 }
 
-/// Runs a test where it may mount: here, or once more in a namespace.
-pub(super) async fn where_one_may_mount(test: &str, it: impl Future<Output = ()>) {
+/// Runs a test, by its whole name, where it may mount: here, or once more in a namespace.
+pub(crate) async fn where_one_may_mount(test: &str, it: impl Future<Output = ()>) {
     if may_mount() {
         return it.await;
     }
     let namespace = namespace().expect(
-        "a small file system is mounted here: run the tests as root or as a user who has sudo, or allow namespaces to \
+        "a file system is mounted here: run the tests as root or as a user who has sudo, or allow namespaces to \
          users (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0)",
     );
-    let ran = again(namespace, &format!("disk::{test}")).output().unwrap();
+    let ran = again(namespace, test).output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()));
 }
 
