@@ -1,7 +1,9 @@
 //! The private cluster: where it is and stays, a server that died, and who gives it up.
 
 mod crashes;
+mod names;
 mod places;
+mod read_only;
 
 use crate::support::Scratch;
 use counterfoil::postgres::private::{PrivateCluster, PrivateError};

@@ -8,14 +8,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// Makes a cluster with something in it.
-async fn with_a_table(data_dir: &Path) {
+pub(super) async fn with_a_table(data_dir: &Path) {
     let cluster = enter(data_dir).await.unwrap();
     ask(&cluster, "WITH made AS (SELECT lo_create(4711)) SELECT 1 FROM made").await.unwrap();
     leave(cluster).await;
 }
 
 /// Enters it again and looks whether that is still there.
-async fn has_the_table(data_dir: &Path) {
+pub(super) async fn has_the_table(data_dir: &Path) {
     let cluster = enter(data_dir).await.unwrap();
     let found = ask(&cluster, "SELECT count(*)::int FROM pg_largeobject_metadata WHERE oid = 4711").await;
     leave(cluster).await;
