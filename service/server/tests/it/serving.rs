@@ -1,6 +1,8 @@
 //! `serve` as a process: beside another, stopped by Ctrl-C, on a database of the operator's, with an environment full
 //! of surprises.
 
+mod environment;
+
 use crate::support::load::{Ledger, Load, People};
 use crate::support::program::{INIT, Program, command, run};
 use crate::support::{Scratch, until};
@@ -70,36 +72,6 @@ async fn a_second_service_waits_and_is_refused() {
     assert!(!second.until_it_ends().await.success());
     assert!(second.said().contains("stop it first"), "{}", second.said());
     a_token_lives_and_ends(&people, first.base()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_operators_postgres_variables_do_not_reach_the_private_cluster() {
-    let scratch = Scratch::with_data().await;
-    let with_surprises = |arguments: &[&str]| {
-        let mut command = command(scratch.path(), arguments);
-        let surprises = [
-            ("PGOPTIONS", "-c nonsense.at.all -c statement_timeout=1 -c search_path=pg_temp"),
-            ("PGHOST", "/nowhere"),
-            ("PGPORT", "1"),
-            ("PGUSER", "nobody"),
-            ("PGDATABASE", "nowhere"),
-            ("PGPASSWORD", "wrong"),
-            ("PGSSLMODE", "verify-full"),
-            ("PGSSLROOTCERT", "/nowhere"),
-            ("PGAPPNAME", "surprise"),
-            ("PGDATA", "/nowhere"),
-            ("LC_ALL", "pl_PL.UTF-8"),
-            ("LC_MESSAGES", "ja_JP.UTF-8"),
-            ("LANG", "xx"),
-            ("TZ", "Nowhere/Land"),
-        ];
-        command.envs(surprises);
-        command
-    };
-    let mut program = Program::start(with_surprises(&["serve"]));
-    program.until_ready().await;
-    let people = People::made_by(with_surprises(&INIT), program.base()).await;
-    a_token_lives_and_ends(&people, program.base()).await;
 }
 
 /// A cluster that the service does not know to be private, and an empty database in it.
