@@ -1,6 +1,7 @@
 //! The doors for gateways and OAuth clients, as real ones and hostile ones knock: bytes over TCP, since a client library
 //! would make them proper.
 
+mod addresses;
 mod forms;
 mod inactive;
 mod revocation;
