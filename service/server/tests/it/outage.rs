@@ -1,6 +1,7 @@
 //! A database that falls silent: nothing is answered from before, everybody is answered in time, and all heals.
 
 mod doubts;
+mod idle;
 mod log_lines;
 mod starved;
 mod stopped;
