@@ -1,6 +1,7 @@
 //! The audit feed over HTTP: complete, bounded, and shown to whom it belongs.
 
 mod given_up;
+mod killed;
 mod readers;
 mod streams;
 

@@ -2,41 +2,14 @@
 
 use super::{all_happened_once, ask_for_all, plaintext, until_ready_says};
 use crate::support::load::{Ledger, Load, People};
-use crate::support::people::{command as act, commit};
+use crate::support::people::rename;
 use crate::support::program::{INIT, Program, command, verify};
 use crate::support::{Scratch, Service};
-use counterfoil::clock::{Clock, random};
-use counterfoil_domain::actor::Actor;
-use counterfoil_domain::command::{Action, Command};
-use counterfoil_domain::ids::ValueId;
-use counterfoil_domain::token::change::ChangeToken;
-use counterfoil_domain::value::Value as Text;
-use reqwest::{Method, Response, StatusCode};
+use counterfoil::clock::Clock;
+use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Makes so many events, a hundred at a time.
-async fn rename(service: &Service, token: &Value, times: usize) {
-    let presented = service.call(Method::GET, "/v1/token", &service.made.owner.token, None).await.1;
-    let token_id = presented["id"].as_str().unwrap().parse().unwrap();
-    let actor = Actor::Token { token_id, generation: 1, user_id: service.made.owner.id };
-    let id = token["id"].as_str().unwrap().parse().unwrap();
-    let renamed = |number: usize| -> Command {
-        let text = format!("the {number}th name");
-        let note = Text { id: ValueId(Clock::system().uuid()), salt: random(), text };
-        let note = Some(Some(note));
-        act(
-            service,
-            &actor,
-            Action::ChangeToken(ChangeToken { id, if_match: None, note, scopes: None, expires_at: None }),
-        )
-    };
-    for hundred in 0..times / 100 {
-        let commands: Vec<Command> = (0..100).map(|number| renamed(hundred * 100 + number)).collect();
-        assert!(commit(service, &commands).await.iter().all(Result::is_ok));
-    }
-}
 
 /// A stream of the events after a position, of which nothing was read yet.
 async fn feed(service: &Service, after: u64) -> Response {
@@ -74,7 +47,7 @@ async fn read(mut feed: Response, after: u64) -> (u64, Option<Value>) {
 async fn a_stopped_postgres_stops_no_clock_and_loses_no_event_of_a_feed() {
     let service = Service::start().await;
     let (witness, doomed) = (service.issue(json!({})).await, service.issue(json!({})).await);
-    rename(&service, &witness, 20_000).await;
+    rename(&service, 20_000).await;
     let (issued, feed) = (service.events("token.issued").await, feed(&service, 0).await);
     let end = Clock::system().now().plus_seconds(2);
     let brief = service.issue(json!({ "expires_at": end.to_string() })).await;

@@ -13,9 +13,11 @@ use counterfoil_domain::members::AddMember;
 use counterfoil_domain::people::{OpenSession, SetPassword};
 use counterfoil_domain::plaintext::{Digest, Plaintext};
 use counterfoil_domain::role::Role;
+use counterfoil_domain::token::change::ChangeToken;
 use counterfoil_domain::token::issue::IssuePersonal;
 use counterfoil_domain::value::Value;
 use futures_util::future::join_all;
+use reqwest::Method;
 use sqlx::ConnectOptions;
 
 /// Somebody with a personal token of no expiry.
@@ -108,4 +110,21 @@ pub(crate) async fn person(service: &Service, email: &str, role: Role) -> Person
     let person = Person { user: user_id, token, plaintext: secret.into_shown() };
     service.until_known(&person.plaintext).await;
     person
+}
+
+/// Makes so many events, a hundred at a time: the owner gives its own token one name after the other.
+pub(crate) async fn rename(service: &Service, times: usize) {
+    let presented = service.call(Method::GET, "/v1/token", &service.made.owner.token, None).await.1;
+    let id: TokenId = presented["id"].as_str().unwrap().parse().unwrap();
+    let actor = Actor::Token { token_id: id, generation: 1, user_id: service.made.owner.id };
+    let renamed = |number: usize| -> Command {
+        let text = format!("the {number}th name");
+        let note = Some(Some(Value { id: ValueId(Clock::system().uuid()), salt: random(), text }));
+        let change = ChangeToken { id, if_match: None, note, scopes: None, expires_at: None };
+        command(service, &actor, Action::ChangeToken(change))
+    };
+    for hundred in 0..times / 100 {
+        let commands: Vec<Command> = (0..100).map(|number| renamed(hundred * 100 + number)).collect();
+        assert!(commit(service, &commands).await.iter().all(Result::is_ok));
+    }
 }
