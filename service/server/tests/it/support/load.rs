@@ -75,6 +75,19 @@ impl People {
         self.send(if method == Method::POST { request.json(&json!({})) } else { request }).await
     }
 
+    /// The same, as soon as it can be answered: on a busy machine the service may lack a proof for a moment.
+    pub(crate) async fn insist(&self, base: &str, method: Method, path: &str) -> (StatusCode, Value) {
+        let since = Instant::now();
+        loop {
+            let answer = self.ask(base, method.clone(), path).await.unwrap();
+            if answer.0 != StatusCode::SERVICE_UNAVAILABLE {
+                return answer;
+            }
+            assert!(since.elapsed() < Duration::from_secs(60), "{path} stays unavailable");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// The gateway's question, and its answer.
     pub(crate) async fn introspection(
         &self,
@@ -143,12 +156,12 @@ impl Ledger {
 
     /// Revokes all, what was issued without anybody being told included, so that the next load has room.
     pub(crate) async fn tidy(&self, people: &People, base: &str) {
-        let (_, own) = people.ask(base, Method::GET, "/v1/token").await.unwrap();
-        let (_, list) = people.ask(base, Method::GET, "/v1/user/tokens?limit=100").await.unwrap();
+        let (_, own) = people.insist(base, Method::GET, "/v1/token").await;
+        let (_, list) = people.insist(base, Method::GET, "/v1/user/tokens?limit=100").await;
         for token in list["items"].as_array().unwrap().iter().filter(|token| token["id"] != own["id"]) {
             let id = token["id"].as_str().unwrap();
             let path = format!("/v1/user/tokens/{id}");
-            let (status, _) = people.ask(base, Method::DELETE, &path).await.unwrap();
+            let (status, _) = people.insist(base, Method::DELETE, &path).await;
             assert_eq!(status, StatusCode::NO_CONTENT);
             let plaintext = self.standing.lock().unwrap().remove(id);
             self.ended.lock().unwrap().extend(plaintext);
