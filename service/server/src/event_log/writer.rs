@@ -201,10 +201,11 @@ impl Task {
             }
             Err(error) => {
                 let why = error.not_now();
-                fail(batch, &WriteError::NotNow(why));
+                // Before anybody is told: whoever asks next is told so, too.
                 if let NotNow::InDoubt(doubt) = why {
                     self.node.in_doubt(doubt, &error);
                 }
+                fail(batch, &WriteError::NotNow(why));
                 if let BatchError::NoSession(_) = error {
                     self.queue.turn_away(why);
                 }
