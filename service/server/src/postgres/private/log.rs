@@ -50,11 +50,26 @@ pub(crate) fn bound(cluster: &Path) {
     }
 }
 
-/// Its last lines, of those from `start` on, or why there are none.
+/// Its last lines, of those from `start` on, or why there are none. Where there is no room, they alone may not say so: the
+/// line that does was cut, or others came after it.
 pub(crate) fn words(cluster: &Path, start: u64) -> String {
     let words = tail(cluster, start);
-    let full = || statvfs(cluster).is_ok_and(|volume| volume.blocks_available() == 0);
-    if words.trim().is_empty() && full() { "nothing, since its volume is full".into() } else { words }
+    let is_full = is_full(cluster) || is_full(&cluster.join("pg_wal"));
+    match (is_full, words.trim().is_empty()) {
+        (true, true) => "nothing (its volume is full)".into(),
+        (true, false) => format!("{words} (its volume is full)"),
+        (false, _) => words,
+    }
+}
+
+/// Whether there is no room beside what is in a directory for another file of the write-ahead log. PostgreSQL takes the
+/// beginning of one away again.
+fn is_full(directory: &Path) -> bool {
+    const FILE: u64 = 16 << 20;
+    statvfs(directory).is_ok_and(|volume| {
+        let no_files = volume.files() > 0 && volume.files_available() == 0;
+        no_files || volume.blocks_available() * volume.fragment_size() < FILE
+    })
 }
 
 fn tail(cluster: &Path, start: u64) -> String {
