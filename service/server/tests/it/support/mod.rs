@@ -16,7 +16,7 @@ pub(crate) mod tap;
 
 pub(crate) use elsewhere::elsewhere;
 pub(crate) use everything::{Made, everything};
-pub(crate) use scratch::{Frozen, Scratch};
+pub(crate) use scratch::{Frozen, Scratch, end_all_in};
 
 use counterfoil::app::App;
 use counterfoil::clock::Clock;

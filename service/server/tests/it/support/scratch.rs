@@ -94,23 +94,33 @@ fn tar(scratch: &Scratch) -> Command {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let sockets = socket_dirs(self.path());
-        let (started, mut asked) = (Instant::now(), HashSet::new());
-        while started.elapsed() < Duration::from_secs(15) {
-            let left = self.processes();
-            // Whoever did not give a cluster up starts it again, until there is no place for it any more.
-            if left.is_empty() && std::fs::remove_dir_all(self.path()).is_ok() {
-                break;
-            }
-            // At SIGQUIT a server ends at once, but takes its shared memory with it, which after SIGKILL would stay.
-            let harder = started.elapsed() > Duration::from_secs(5);
-            for pid in left.into_iter().filter(|pid| asked.insert(*pid) || harder) {
-                let _ = kill(pid, if harder { Signal::SIGKILL } else { Signal::SIGQUIT });
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        // Whoever did not give a cluster up starts it again, until there is no place for it any more.
+        end_all_until(self.path(), || std::fs::remove_dir_all(self.path()).is_ok());
         for socket in sockets {
             let _ = std::fs::remove_dir_all(socket);
         }
+    }
+}
+
+/// Ends the processes that work in a directory.
+pub(crate) fn end_all_in(directory: &Path) {
+    end_all_until(directory, || true);
+}
+
+/// Ends them, until none is left and something more is so.
+fn end_all_until(directory: &Path, so: impl Fn() -> bool) {
+    let (started, mut asked) = (Instant::now(), HashSet::new());
+    while started.elapsed() < Duration::from_secs(15) {
+        let left = processes_in(directory);
+        if left.is_empty() && so() {
+            break;
+        }
+        // At SIGQUIT a server ends at once, but takes its shared memory with it, which after SIGKILL would stay.
+        let harder = started.elapsed() > Duration::from_secs(5);
+        for pid in left.into_iter().filter(|pid| asked.insert(*pid) || harder) {
+            let _ = kill(pid, if harder { Signal::SIGKILL } else { Signal::SIGQUIT });
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
