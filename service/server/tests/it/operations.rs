@@ -1,5 +1,6 @@
-//! What an operator sees: metrics, limits, logs, and how the program stops.
+//! What an operator sees: metrics, what grows, limits, logs, and how the program stops.
 
+mod growth;
 mod limits;
 mod logs;
 mod metrics;

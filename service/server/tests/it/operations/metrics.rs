@@ -1,19 +1,15 @@
-//! Metrics: what they count, and that strangers cannot make them grow.
+//! Metrics: what they count.
 
 use super::{FORM, series};
 use crate::support::Service;
-use crate::support::raw::{Raw, exchange};
+use crate::support::raw::exchange;
 use counterfoil::http::admission::Edge;
 use counterfoil::http::edge;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-fn lines_of(metrics: &str) -> usize {
-    metrics.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).count()
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_tell_what_happens_and_do_not_grow_by_strangers() {
+async fn metrics_tell_what_happens() {
     let service = Service::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -67,29 +63,6 @@ async fn metrics_tell_what_happens_and_do_not_grow_by_strangers() {
     assert_eq!(series(&before, "counterfoil_applied_seq"), last as f64);
     assert_eq!(series(&before, "counterfoil_head_seq"), last as f64);
     assert!(series(&before, "process_resident_memory_bytes") > 1e6);
-
-    let mut raw = Raw::to(service.base()).await;
-    for n in 0..2000 {
-        let method = ["GET", "POST", "BREW", "DELETE"][n % 4];
-        let (odd, path) = match n % 5 {
-            0 => (format!("M{n}"), format!("/v1/user/tokens/{n}")),
-            1 => (method.into(), format!("/ext_authz/{n}")),
-            2 => (method.into(), format!("/oauth2/{n}?x={n}")),
-            3 => (format!("M{n}"), "/oauth2/introspect".into()),
-            _ => (method.into(), format!("/{n}/{n}")),
-        };
-        raw.send(format!("{odd} {path} HTTP/1.1\r\nHost: h{n}.example\r\nUser-Agent: a{n}\r\n\r\n")).await;
-        assert!((400..500).contains(&raw.answer().await.status));
-    }
-    let after = scrape().await;
-    let grown = lines_of(&after) - lines_of(&before);
-    assert!(grown < 100, "{grown} new series");
-    assert!(
-        series(
-            &after,
-            "counterfoil_http_requests_total{route=\"unmatched\",method=\"other\",status=\"404\"}"
-        ) > 100.0
-    );
     edge.abort();
     let _ = edge.await;
     service.stop().await;
