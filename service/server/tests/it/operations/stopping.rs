@@ -1,5 +1,8 @@
 //! How the program stops, whatever hangs on it.
 
+mod amid;
+mod clients;
+
 use super::FORM;
 use crate::support::program::Program;
 use crate::support::raw::Raw;

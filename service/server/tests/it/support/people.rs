@@ -91,25 +91,32 @@ pub(crate) async fn signed_in(service: &Service, emails: &[String], role: Role) 
 
 /// A member with a token, which the running service knows.
 pub(crate) async fn person(service: &Service, email: &str, role: Role) -> Person {
-    let actor = signed_in(service, &[email.into()], role).await.remove(0);
-    let Actor::Session { session_id, user_id } = actor else { unreachable!() };
-    let (token, secret) = (TokenId(Clock::system().uuid()), Plaintext::mint("cf_pat_", &random()));
-    let issue = IssuePersonal {
-        id: token,
-        digest: secret.digest(),
-        hint: secret.hint("cf_pat_"),
-        scopes: None,
-        expires_at: None,
-        note: None,
-    };
-    let made = [
-        command(service, &actor, Action::IssuePersonal(issue)),
-        command(service, &actor, Action::EndSession { id: session_id }),
-    ];
+    persons(service, &[email.into()], role).await.remove(0)
+}
+
+/// Several.
+pub(crate) async fn persons(service: &Service, emails: &[String], role: Role) -> Vec<Person> {
+    let (mut made, mut persons) = (Vec::new(), Vec::new());
+    for actor in signed_in(service, emails, role).await {
+        let Actor::Session { session_id, user_id } = actor else { unreachable!() };
+        let (token, secret) = (TokenId(Clock::system().uuid()), Plaintext::mint("cf_pat_", &random()));
+        let issue = IssuePersonal {
+            id: token,
+            digest: secret.digest(),
+            hint: secret.hint("cf_pat_"),
+            scopes: None,
+            expires_at: None,
+            note: None,
+        };
+        made.push(command(service, &actor, Action::IssuePersonal(issue)));
+        made.push(command(service, &actor, Action::EndSession { id: session_id }));
+        persons.push(Person { user: user_id, token, plaintext: secret.into_shown() });
+    }
     assert!(commit(service, &made).await.iter().all(Result::is_ok));
-    let person = Person { user: user_id, token, plaintext: secret.into_shown() };
-    service.until_known(&person.plaintext).await;
-    person
+    for person in &persons {
+        service.until_known(&person.plaintext).await;
+    }
+    persons
 }
 
 /// Makes so many events, a hundred at a time: the owner gives its own token one name after the other.
