@@ -36,7 +36,7 @@ async fn replayed(service: &Service, until: Option<Until>) -> Replayed {
 }
 
 /// The program, on the service's own data.
-fn program(service: &Service, arguments: &[&str]) -> Output {
+pub(crate) fn program(service: &Service, arguments: &[&str]) -> Output {
     let cluster = service.database.private.as_ref().unwrap();
     Command::new(env!("CARGO_BIN_EXE_counterfoil"))
         .args(arguments)
