@@ -48,6 +48,7 @@ mod steps;
 mod support;
 mod tokens;
 mod tour;
+mod two_nodes;
 mod usage;
 mod verify;
 mod whole;

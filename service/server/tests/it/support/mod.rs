@@ -12,6 +12,7 @@ pub(crate) mod people;
 pub(crate) mod program;
 pub(crate) mod raw;
 mod scratch;
+mod second;
 pub(crate) mod tap;
 
 pub(crate) use elsewhere::elsewhere;

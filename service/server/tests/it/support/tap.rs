@@ -21,6 +21,8 @@ pub(crate) enum Cut {
     After,
     /// Once it is done, and an error of the disk is told in its place, as by a server that dies of it.
     Failed,
+    /// Not at all: that it is done is told late, by [`Tap::tell`].
+    Late,
 }
 
 /// An `ErrorResponse` of PostgreSQL's protocol with the code of a failing disk.
@@ -68,6 +70,11 @@ impl Tap {
     /// Forwards again, what was held back included.
     pub(crate) fn resume(&self) {
         self.line.send_modify(|line| line.silent = false);
+    }
+
+    /// Tells that a commit is done that was to be told late, and falls silent.
+    pub(crate) fn tell(&self) {
+        self.line.send_modify(|line| (line.silent, line.cut, line.breaks) = (true, None, line.breaks + 1));
     }
 
     /// Forwards again for new connections. Those of before stay silent: what stood in between has forgotten them.
@@ -146,8 +153,8 @@ async fn pass(
         let read = from.read(&mut buffer).await?;
         let bytes = &buffer[..read];
         let open = line.wait_for(|line| !line.silent && line.lost_before <= breaks).await.map(|line| *line);
-        let (Ok(line), 1..) = (open, read) else { return to.shutdown().await };
-        match line.cut.filter(|(_, before)| breaks < *before).map(|(cut, _)| cut) {
+        let (Ok(now), 1..) = (open, read) else { return to.shutdown().await };
+        match now.cut.filter(|(_, before)| breaks < *before).map(|(cut, _)| cut) {
             Some(Cut::Before) => return Err(ErrorKind::ConnectionAborted.into()),
             Some(Cut::Underway) if way == Way::There => {
                 to.write_all(bytes).await?;
@@ -159,6 +166,14 @@ async fn pass(
             Some(Cut::Failed) if way == Way::Back && bytes.windows(7).any(|text| text == b"COMMIT\0") => {
                 to.write_all(IO_ERROR).await?;
                 return Err(ErrorKind::ConnectionAborted.into());
+            }
+            Some(Cut::Late) if way == Way::Back && bytes.windows(7).any(|text| text == b"COMMIT\0") => {
+                let told =
+                    line.wait_for(|line| line.cut.is_none() && line.lost_before <= breaks).await.is_ok();
+                if !told {
+                    return Ok(());
+                }
+                to.write_all(bytes).await?;
             }
             _ => to.write_all(bytes).await?,
         }
