@@ -98,8 +98,9 @@ async fn open(per_second: f64, lasting: Duration, request: &Ask) -> Tally {
     tally
 }
 
-/// Ten times of what a door takes with so many clients is offered to it, of which it sheds at least such a part.
-async fn ten_times(door: &'static str, clients: usize, part: f64, request: Ask) {
+/// Ten times of what a door takes with so many clients is offered to it, of which it sheds at least such a part. Of what it
+/// took alone it goes on with so much, where nothing else keeps the machine busy.
+async fn ten_times(door: &'static str, clients: usize, (part, goes_on): (f64, f64), request: Ask) {
     let lasting = Duration::from_secs(rounds(2, 15) as u64);
     let peak = closed(clients, lasting, &request).await;
     let overload = open(10.0 * peak.per_second(), lasting, &request).await;
@@ -119,7 +120,7 @@ async fn ten_times(door: &'static str, clients: usize, part: f64, request: Ask) 
     assert!(overload.shed as f64 >= part * (overload.good + overload.shed) as f64, "{door}: {overload:?}");
     if is_soak() {
         assert!(overload.shed > 0, "{door}: {overload:?}");
-        assert!(overload.per_second() >= 0.9 * peak.per_second(), "{door}: {overload:?}, peak {peak:?}");
+        assert!(overload.per_second() >= goes_on * peak.per_second(), "{door}: {overload:?}, peak {peak:?}");
         assert!(recovered <= Duration::from_secs(2), "{door}: {recovered:?}");
     }
 }
@@ -136,11 +137,11 @@ async fn what_is_too_much_is_shed_and_the_rest_is_answered() {
     };
     let service = Service::start_with(bounds, waits).await;
     let (client, waits) = (Client::new(), format!("{}/waits", service.base()));
-    ten_times("/waits", PLACES, 0.5, ask(move || client.get(&waits))).await;
+    ten_times("/waits", PLACES, (0.5, 0.9), ask(move || client.get(&waits))).await;
     // Passwords have places of their own.
     let (client, session) = (Client::new(), format!("{}/v1/session", service.base()));
     let body = json!({ "email": service.made.owner.email, "password": service.made.owner.password });
-    ten_times("/v1/session", 4, 0.5, ask(move || client.post(&session).json(&body))).await;
+    ten_times("/v1/session", 4, (0.5, 0.9), ask(move || client.post(&session).json(&body))).await;
     service.stop().await;
 }
 
@@ -161,7 +162,7 @@ async fn introspection_goes_on_when_too_much_is_asked_of_it() {
     });
     let elsewhere = elsewhere();
     // An introspection has its place for some microseconds, so few find none.
-    elsewhere.spawn(ten_times(DOOR, 1, 0.0, request)).await.unwrap();
+    elsewhere.spawn(ten_times(DOOR, 1, (0.0, 0.9), request)).await.unwrap();
     elsewhere.shutdown_background();
     service.stop().await;
 }
@@ -184,7 +185,8 @@ async fn writing_goes_on_when_too_much_is_written() {
         client.patch(&url).bearer_auth(&token).json(&json!({ "note": note }))
     });
     let elsewhere = elsewhere();
-    elsewhere.spawn(ten_times("/v1/user/tokens/{id}", PLACES, 0.2, request)).await.unwrap();
+    // Writing is a matter of the processor, which PostgreSQL and the service share: nine refusals cost a third of a write.
+    elsewhere.spawn(ten_times("/v1/user/tokens/{id}", PLACES, (0.2, 0.5), request)).await.unwrap();
     elsewhere.shutdown_background();
     service.stop().await;
 }

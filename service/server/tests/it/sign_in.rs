@@ -160,7 +160,9 @@ async fn a_storm_of_sign_ins_is_shed_and_introspection_goes_on() {
     assert_eq!(too_large, rounds(100, 500) / 10, "each is told");
     assert!(grown <= 100, "{grown} MiB more");
     if is_soak() {
-        assert!(busy <= 2 * quiet, "{busy:?} and {quiet:?}");
+        // Where quiet ones are quicker than a turn at the processor, busy ones wait for two.
+        let turn = Duration::from_millis(3);
+        assert!(busy <= 2 * quiet.max(turn), "{busy:?} and {quiet:?}");
     }
     elsewhere.shutdown_background();
     process.stop().await;
