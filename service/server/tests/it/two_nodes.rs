@@ -96,9 +96,7 @@ impl Nodes<'_> {
             Step::Forgotten => self.taps.iter().for_each(|tap| tap.resume_without_the_old()),
         }
     }
-}
 
-impl Nodes<'_> {
     /// Has a node wait for the serving lock, if it is not in the middle of something longer.
     async fn stands_in_line(&self, node: usize) {
         self.taps[node].resume();

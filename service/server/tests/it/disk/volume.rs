@@ -15,12 +15,11 @@ use std::time::Instant;
 /// What a file system gives a file at a time: the last of a log has room where the volume has none.
 const BLOCK: u64 = 4096;
 
-/// Leaves the log of PostgreSQL so many bytes.
+/// Leaves the log of PostgreSQL so many bytes, if it has as many.
 fn leave_the_log(data_dir: &Path, bytes: u64) {
     let mut log = File::options().append(true).open(data_dir.join("postgres/postgres.log")).unwrap();
-    let length = log.metadata().unwrap().len();
-    let more = (2 * BLOCK - length % BLOCK - bytes) % BLOCK;
-    log.write_all(&vec![b'\n'; more as usize]).unwrap();
+    let room = (BLOCK - log.metadata().unwrap().len() % BLOCK) % BLOCK;
+    log.write_all(&vec![b'\n'; room.saturating_sub(bytes) as usize]).unwrap();
 }
 
 /// Starts it in vain; what is said.

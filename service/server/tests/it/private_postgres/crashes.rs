@@ -114,8 +114,8 @@ async fn a_server_whose_files_were_removed_is_not_in_the_way() {
     assert_eq!(ask(&new, "SELECT 1").await.unwrap(), 1);
     assert_ne!(new.postmaster_pid(), Some(pid.as_raw()));
     leave(new).await;
-    // The old one would notice within a minute; nobody waits for it here.
-    kill(pid, Signal::SIGQUIT).unwrap();
+    // The old one notices within a minute, if it has not yet; nobody waits for it here.
+    let _ = kill(pid, Signal::SIGQUIT);
 }
 
 /// What a server writes down of itself, for a test that writes it down of another process.
