@@ -11,11 +11,11 @@ run:
 	@echo "Building the service (the first time takes a few minutes) …"
 	@cargo run --release --bin counterfoil -- serve --tour --organization "$(ORGANIZATION)" --owner "$(OWNER)"
 
-# Three at a time on two cores, and so on: the tests wait more than they work.
+# Four at a time on two cores, and so on: the tests wait more than they work.
 ## test: every test, on a private PostgreSQL that the tests start and remove themselves
 test:
 	@ops/install postgresql curl schemathesis
-	cargo test --workspace --no-fail-fast -- --include-ignored --test-threads=$$(($$(nproc) * 3 / 2))
+	cargo test --workspace --no-fail-fast -- --include-ignored --test-threads=$$(($$(nproc) * 2))
 
 ## bench: the benchmark, in about nine minutes after the build; the table is written to load-tests/results
 bench:
