@@ -56,10 +56,11 @@ impl Cramped {
     }
 }
 
-/// Fills the whole volume again and again.
+/// Fills the whole volume again and again; not more often, for PostgreSQL keeps more of the write-ahead log from one time to
+/// the next, until there is no room with nothing else there.
 async fn fills(lacks: Lacks) {
-    let mut cramped = Cramped::with("", Little::Room(64), lacks).await;
-    for _ in 0..rounds(1, 10) {
+    let mut cramped = Cramped::with("", Little::Room(160), lacks).await;
+    for _ in 0..rounds(1, 3) {
         cramped.is_filled_and_heals().await;
         cramped.starts_once_there_is_room().await;
     }
