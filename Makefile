@@ -28,7 +28,7 @@ bench:
 ALONE = crashes:: disconnects:: disk:: floods:: foreign:: operations::growth:: overload:: sign_in:: contract::schemathesis:: verify::beside::
 SOAK = COUNTERFOIL_SOAK=1 cargo test --release --no-fail-fast
 
-## soak: the long runs, with the full counts of every fault and attack; about an hour
+## soak: the long runs, with the full counts of every fault and attack; an hour to an hour and a half
 soak:
 	@ops/install postgresql curl schemathesis
 	failed=0; \
