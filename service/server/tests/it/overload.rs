@@ -109,12 +109,27 @@ async fn open(per_second: f64, lasting: Duration, request: &Ask) -> Tally {
     tally
 }
 
-/// Ten times of what a door takes with so many clients is offered to it, of which it sheds at least such a part. Of what it
-/// took alone it goes on with so much, where nothing else keeps the machine busy.
+/// The most that these clients are given in a second at any load that the door takes: they cost what they cost, on the
+/// same machine, and more the more of them there are.
+async fn peak(per_second: f64, lasting: Duration, request: &Ask) -> Tally {
+    let mut best = Tally::default();
+    for part in [0.5, 0.75, 1.0] {
+        let tally = open(part * per_second, lasting, request).await;
+        best = if tally.good > best.good { tally } else { best };
+    }
+    best
+}
+
+/// Ten times of what a door takes with so many clients is offered to it, of which it sheds at least such a part. Of its
+/// peak it goes on with so much, where nothing else keeps the machine busy.
 async fn ten_times(door: &'static str, clients: usize, (part, goes_on): (f64, f64), request: Ask) {
     let lasting = Duration::from_secs(rounds(2, 15) as u64);
-    let peak = closed(clients, lasting, &request).await;
-    let overload = open(10.0 * peak.per_second(), lasting, &request).await;
+    let alone = closed(clients, lasting, &request).await;
+    let takes = alone.per_second();
+    assert_eq!(alone.shed, 0, "{door}");
+    // In a short run nobody asks how much that is.
+    let peak = if is_soak() { peak(takes, lasting, &request).await } else { alone };
+    let overload = open(10.0 * takes, lasting, &request).await;
     let over = Instant::now();
     // It recovers: whoever asks no more than it takes is not shed.
     while closed(clients, Duration::from_millis(200), &request).await.shed > 0 {
@@ -122,12 +137,11 @@ async fn ten_times(door: &'static str, clients: usize, (part, goes_on): (f64, f6
     }
     let recovered = over.elapsed();
     eprintln!(
-        "{door}: {:.0} a second, of ten times as many {:.0} and {} shed; recovered in {recovered:?}",
+        "{door}: {takes:.0} a second by {clients}, {:.0} at its peak, of ten times as many {:.0} and {} shed; recovered in {recovered:?}",
         peak.per_second(),
         overload.per_second(),
         overload.shed
     );
-    assert_eq!(peak.shed, 0, "{door}");
     assert!(overload.shed as f64 >= part * (overload.good + overload.shed) as f64, "{door}: {overload:?}");
     if is_soak() {
         assert!(overload.shed > 0, "{door}: {overload:?}");
@@ -148,11 +162,14 @@ async fn what_is_too_much_is_shed_and_the_rest_is_answered() {
     };
     let service = Service::start_with(bounds, waits).await;
     let (client, waits) = (Client::new(), format!("{}/waits", service.base()));
-    ten_times("/waits", PLACES, (0.5, 0.9), ask(move || client.get(&waits))).await;
+    let elsewhere = elsewhere();
+    elsewhere.spawn(ten_times("/waits", PLACES, (0.5, 0.9), ask(move || client.get(&waits)))).await.unwrap();
     // Passwords have places of their own.
     let (client, session) = (Client::new(), format!("{}/v1/session", service.base()));
     let body = json!({ "email": service.made.owner.email, "password": service.made.owner.password });
-    ten_times("/v1/session", 4, (0.5, 0.9), ask(move || client.post(&session).json(&body))).await;
+    let request = ask(move || client.post(&session).json(&body));
+    elsewhere.spawn(ten_times("/v1/session", 4, (0.5, 0.9), request)).await.unwrap();
+    elsewhere.shutdown_background();
     service.stop().await;
 }
 
