@@ -25,9 +25,10 @@ fn files(directory: &str, extension: &str) -> Vec<(String, String)> {
     found
 }
 
-/// The lines of code: without comments, and without a file's unit tests, which stand at its end.
+/// The lines of code: without comments, and without a file's unit tests, which stand at its end or in another file.
 fn code(text: &str) -> impl Iterator<Item = &str> {
-    let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
+    let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let lines = text.lines();
     lines.map(str::trim_start).filter(|line| !line.starts_with("//"))
 }
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// After PostgreSQL accepts connections again, or the service was started again, "active" is answered within this. Other
 /// tests keep the machine busy meanwhile, so the promise of two seconds is held by the long run, which has it alone.
-fn again_within() -> Duration {
+pub(crate) fn again_within() -> Duration {
     Duration::from_secs(if is_soak() { 2 } else { 6 })
 }
 
@@ -173,7 +173,10 @@ async fn a_killed_service_loses_nothing_and_comes_back() {
         program.kill();
         load.stop().await;
         assert!(!scratch.processes().is_empty(), "PostgreSQL is left for the next");
+        let since = Instant::now();
         program = Program::serve(scratch.path()).await;
+        people.until_active(program.base(), &people.owner).await;
+        assert!(since.elapsed() <= again_within(), "{:?}", since.elapsed());
         ledger.check(&people, program.base()).await;
         ledger.tidy(&people, program.base()).await;
         verify(scratch.path()).await;

@@ -102,6 +102,28 @@ async fn a_failing_command_is_isolated_from_its_batch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_together_is_committed_together() {
+    let service = Service::start().await;
+    let owner = owner(&service).await;
+    let mut held = hold_the_order(&service).await;
+    let head: i64 = sqlx::query_scalar("SELECT max(seq) FROM events").fetch_one(&mut held).await.unwrap();
+    let release = async {
+        until_somebody_waits(&mut held).await;
+        sqlx::query("COMMIT").execute(&mut held).await.unwrap();
+    };
+    let issues = (0..40).map(|_| (owner.clone(), Action::IssuePersonal(issue()))).collect();
+    let (outcomes, ()) = tokio::join!(at_once(&service, issues), release);
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    let sql = "SELECT count(*), count(DISTINCT xmin::text) FROM events WHERE seq > $1";
+    let (events, transactions): (i64, i64) =
+        sqlx::query_as(sql).bind(head).fetch_one(&mut held).await.unwrap();
+    // Whoever came first may have gone alone.
+    assert!(events == 40 && transactions <= 2, "{transactions} transactions for {events} events");
+    held.close().await.unwrap();
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_happens_that_a_token_asked_for_before_it_was_revoked_in_the_queue() {
     let service = Service::start().await;
     let owner = owner(&service).await;

@@ -3,6 +3,7 @@
 //! Who dies is this test program once more, in a process of its own: it serves as the program does, by the constructors
 //! that the program uses, and kills itself where a file says. The program itself can do no such thing.
 
+use crate::crashes::again_within;
 use crate::support::load::{Ledger, Load, People};
 use crate::support::program::{INIT, Program, command, verify};
 use crate::support::{Scratch, rounds, without_limits};
@@ -22,7 +23,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 /// The file that says where to die: only who is to die has it in its environment.
@@ -131,7 +132,9 @@ async fn a_service_killed_at_any_step_loses_nothing_and_comes_back() {
         assert_eq!(ended.signal(), Some(Signal::SIGKILL as i32), "{ended}: {}", program.said());
         load.stop().await;
         std::fs::remove_file(&dies_where).unwrap();
+        let since = Instant::now();
         program = start().await;
+        assert!(since.elapsed() <= again_within(), "{:?}", since.elapsed());
         ledger.check(&people, program.base()).await;
         ledger.tidy(&people, program.base()).await;
         verify(scratch.path()).await;

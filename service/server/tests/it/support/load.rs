@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 /// Who issues, and who asks.
 #[derive(Clone)]
 pub(crate) struct People {
-    owner: String,
+    pub(crate) owner: String,
     gateway: (String, String),
     client: Client,
 }
