@@ -127,7 +127,7 @@ pub async fn init(
     email: &str,
     given: Option<Password>,
 ) -> Result<Printed, InitError> {
-    let (organization, email) = (checked_name(organization)?, checked_email(email)?);
+    let (organization, email) = checked(organization, email)?;
     let (token, secret) =
         (Plaintext::mint(&prefixes.personal, &random()), Plaintext::mint(&prefixes.gateway, &random()));
     let generated = given.is_none();
@@ -213,6 +213,14 @@ async fn what_exists(database: &Database) -> Result<InitError, InitError> {
     let owner = people::first_address(&database.pool).await.map_err(failed)?.unwrap_or_default();
     let (id, name) = found.map_or_else(Default::default, |(id, name)| (id.to_string(), name));
     Ok(InitError::Exists { owner, id, name })
+}
+
+/// The names of the first organization and of its owner, without blanks at their ends.
+///
+/// # Errors
+/// [`InitError::Input`]: which of them it is, and what it should be.
+pub fn checked(organization: &str, email: &str) -> Result<(String, String), InitError> {
+    Ok((checked_name(organization)?, checked_email(email)?))
 }
 
 /// A name: not blank, at most 200 characters, none of them a control character; blanks at its ends are cut.

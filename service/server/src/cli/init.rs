@@ -3,7 +3,7 @@
 use super::{password_from_stdin, show, signalled, with_database};
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
-use counterfoil::init::{Printed, again, init, until_served};
+use counterfoil::init::{Printed, again, checked, init, until_served};
 use std::error::Error;
 
 #[derive(clap::Args)]
@@ -24,6 +24,8 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let Arguments { organization, owner, password_stdin, json } = arguments;
+    // Before a private cluster is made for it.
+    checked(organization, owner)?;
     let password = if *password_stdin { Some(password_from_stdin()?) } else { None };
     with_database(config, async |database| {
         let clock = Clock::system();

@@ -112,6 +112,25 @@ async fn what_init_prints_beside_a_running_service_works_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_none_are_refused_before_anything_is_made() {
+    let directory = Scratch::new();
+    let long = "x".repeat(201);
+    for (organization, owner, option) in [
+        (" ", "owner@example.com", "--organization"),
+        (&long, "owner@example.com", "--organization"),
+        ("a\tb", "owner@example.com", "--organization"),
+        ("acme", "owner", "--owner"),
+        ("acme", "@example.com", "--owner"),
+        ("acme", "ow ner@example.com", "--owner"),
+    ] {
+        let arguments = ["init", "--organization", organization, "--owner", owner];
+        let refused = counterfoil(directory.path(), &arguments, "").await;
+        assert!(!refused.status.success() && said(&refused).contains(option), "{}", said(&refused));
+        assert!(directory.path().read_dir().unwrap().next().is_none(), "{organization:?} {owner:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_five_at_once_one_makes_the_first_organization() {
     let directory = Scratch::new();
     let run = |owner, organization| {
