@@ -25,7 +25,7 @@ bench:
 
 # Tests that hold the service to a time in the long run, or to never being busy: each of them has the machine alone then.
 # Parts of their names, as `cargo test` takes them; a test sees that none is left out.
-ALONE = crashes:: disconnects:: disk:: floods:: foreign:: operations::growth:: overload:: sign_in:: contract::schemathesis:: verify::beside::
+ALONE = crashes:: disconnects:: disk:: floods:: foreign:: operations::growth:: overload:: sign_in:: steps:: contract::schemathesis:: verify::beside::
 SOAK = COUNTERFOIL_SOAK=1 cargo test --release --no-fail-fast
 
 ## soak: the long runs, with the full counts of every fault and attack; an hour to an hour and a half
