@@ -213,7 +213,8 @@ fn whoever_is_held_to_a_time_in_the_long_run_has_the_machine_alone() {
     let modules = files("service/server/tests/it", "rs").into_iter().filter_map(|(name, text)| {
         let module =
             name.strip_prefix("service/server/tests/it/")?.strip_suffix(".rs")?.replace('/', "::") + "::";
-        let asks = code(&text).any(|line| line.contains("is_soak()"));
+        let asks = |line: &str| ["is_soak()", "again_within()"].iter().any(|how| line.contains(how));
+        let asks = code(&text).any(asks);
         (asks && !module.starts_with("support::") && module != "absences::").then_some(module)
     });
     let modules: Vec<String> = modules.collect();
