@@ -117,10 +117,10 @@ impl Open {
     }
 }
 
-/// Tells a client that there are too many, and waits until it has read that. The log is not told, as little as the client
-/// is asked: only a counter is.
+/// Tells a client that there are too many, whatever it asks, and waits until it has read that. The log is not told, as
+/// little as the client is asked: only a counter is.
 async fn refuse(mut stream: TcpStream, id: Uuid) -> std::io::Result<()> {
-    stream.write_all(&Problem::overloaded().into_last_message(id)).await?;
+    stream.write_all(&Problem::overloaded().into_last_message(false, id)).await?;
     stream.shutdown().await?;
     let mut dropped = [0; 1024];
     while stream.read(&mut dropped).await? > 0 {}

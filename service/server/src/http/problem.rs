@@ -100,10 +100,15 @@ impl Problem {
         self.answer("application/json", document.to_string())
     }
 
-    /// The refusal as the last message of a connection, where there is no request that it could answer. It is named as all
-    /// answers are.
-    pub fn into_last_message(self, id: Uuid) -> Vec<u8> {
-        let (mut parts, body) = (self.head("application/problem+json"), self.document().to_string());
+    /// The refusal as the last message of a connection, where there is no request that it could answer, be it `at_oauth`.
+    /// It is named as all answers are.
+    pub fn into_last_message(self, at_oauth: bool, id: Uuid) -> Vec<u8> {
+        let (kind, document) = if at_oauth {
+            ("application/json", self.oauth_document())
+        } else {
+            ("application/problem+json", self.document())
+        };
+        let (mut parts, body) = (self.head(kind), document.to_string());
         name(id, &mut parts);
         let reason = self.status.canonical_reason().unwrap_or_default();
         let mut message = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16()).into_bytes();

@@ -1,6 +1,6 @@
 //! What is known of a request, and what is told of it: its id, its counters, its line in the log.
 
-use super::address;
+use super::{address, oauth};
 use crate::app::App;
 use crate::clock::request_id;
 use crate::ops::metrics::{Metrics, UNMATCHED, known};
@@ -76,7 +76,7 @@ pub(super) fn name(id: Uuid, headers: &mut HeaderMap) {
 impl Seen {
     /// Names a request. Its id is made here: a client's own may be a secret in the wrong place.
     pub fn new<B>(app: &App, request: &Request<B>, peer: IpAddr) -> Self {
-        let at_oauth = request.uri().path().starts_with("/oauth2/");
+        let at_oauth = oauth::has(request.uri().path());
         let id = request_id(app.clock.now());
         let client = address::client(peer, request.headers(), &app.trusted_proxies);
         if address::is_forwarded_by_a_stranger(peer, request.headers(), &app.trusted_proxies) {

@@ -3,6 +3,7 @@
 
 use super::connection::{Answers, Bounds};
 use super::edge::Open;
+use super::oauth;
 use super::problem::Problem;
 use super::progress::Progress;
 use super::seen::name;
@@ -90,7 +91,7 @@ impl Starting {
     fn answer(&self, path: &str) -> Response {
         let mut response = match path {
             "/livez" => super::health::LIVES.into_response(),
-            _ if path.starts_with("/oauth2/") => Problem::starting(self.detail()).into_oauth(),
+            _ if oauth::has(path) => Problem::starting(self.detail()).into_oauth(),
             _ => Problem::starting(self.detail()).into_response(),
         };
         let headers = response.headers_mut();

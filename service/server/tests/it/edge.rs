@@ -12,6 +12,7 @@ use counterfoil::http::admission::Edge;
 use std::time::Duration;
 
 const GET: &str = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+const GET_OAUTH: &str = "GET /oauth2/introspect HTTP/1.1\r\nHost: x\r\n\r\n";
 
 fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -48,6 +49,19 @@ async fn what_cannot_be_read_is_told_so() {
     let metrics = service.metrics();
     assert!(metrics.contains("counterfoil_framing_refused_total{status=\"400\"} 7"), "{metrics}");
 
+    // At the doors of OAuth in their form; another request of a connection, too.
+    for wrong in [
+        ("Content-Length: abc\r\n".into(), 400),
+        ("Content-Length: 1\r\nContent-Length: 2\r\n".into(), 400),
+        ("Transfer-Encoding: identity\r\n".into(), 400),
+        ("A: b\r\n folded\r\n".into(), 400),
+        ("a b: c\r\n".into(), 400),
+        (lines(150), 431),
+        (format!("X: {}\r\n", long(200_000)), 431),
+    ] {
+        oauth_is_told_in_its_form(&service, &wrong).await;
+    }
+
     // An answer that was under way comes first, whole.
     let mut raw = Raw::to(service.base()).await;
     raw.send(format!("{GET}nonsense\r\n\r\n")).await;
@@ -55,6 +69,31 @@ async fn what_cannot_be_read_is_told_so() {
     raw.answer().await.assert_problem(400, "not-http");
     assert!(raw.ends_within(millis(10_000)).await);
     service.stop().await;
+}
+
+/// A request that nobody can read, by itself, after another, and at once with another.
+async fn oauth_is_told_in_its_form(service: &Service, (headers, status): &(String, u16)) {
+    let bad = format!("POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+    exchange(service.base(), &bad).await.assert_oauth(*status, "invalid_request");
+    for (before, together) in [(GET, false), (GET_OAUTH, false), (GET_OAUTH, true)] {
+        let mut raw = Raw::to(service.base()).await;
+        if together {
+            raw.send(format!("{before}{bad}")).await;
+        } else {
+            raw.send(before).await;
+        }
+        raw.answer().await;
+        if !together {
+            raw.send(&bad).await;
+        }
+        raw.answer().await.assert_oauth(*status, "invalid_request");
+    }
+    // And what comes after it at another door has the form of that door.
+    let mut raw = Raw::to(service.base()).await;
+    raw.send(GET_OAUTH).await;
+    raw.answer().await;
+    raw.send(bad.replace("/oauth2/introspect", "/v1/token")).await;
+    assert_eq!(raw.answer().await.header("content-type"), Some("application/problem+json"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

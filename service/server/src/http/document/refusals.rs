@@ -2,7 +2,7 @@
 
 use super::schemas::{OauthErrorDocument, ProblemDocument};
 use crate::event_log::failure::NotNow;
-use crate::http::oauth::{OauthError, instead_of};
+use crate::http::oauth::{self, OauthError, instead_of};
 use crate::http::problem::Problem;
 use crate::read_model::freshness::Doubt;
 use counterfoil_domain::refusal::Refusal;
@@ -147,7 +147,7 @@ fn problem<'a>(known: &'a [Problem], slug: &str) -> Option<&'a Problem> {
 impl Form {
     /// The form of the refusals of a path.
     pub(super) fn of(path: &str) -> Self {
-        if path.starts_with("/oauth2/") { Self::Oauth } else { Self::Problem }
+        if oauth::has(path) { Self::Oauth } else { Self::Problem }
     }
 
     /// The refusals of an operation: of the types that it names itself, and of the statuses that its door has.

@@ -12,3 +12,8 @@ pub use introspect::{__path_introspect, introspect};
 pub(crate) use metadata::document as metadata_document;
 pub use metadata::{__path_metadata, __path_openid_metadata, metadata, more_metadata_paths, openid_metadata};
 pub use revoke::{__path_revoke, revoke};
+
+/// Whether this path is one of theirs, or looks like one: what is refused there has the form of RFC 6749.
+pub(crate) fn has(path: &str) -> bool {
+    path.starts_with("/oauth2/")
+}

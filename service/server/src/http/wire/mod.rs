@@ -47,6 +47,8 @@ pub struct Wire {
     times: Times,
     /// What was read before there was hyper, and is read again.
     again: Vec<u8>,
+    /// Whether the last request that came asked a door of OAuth's.
+    at_oauth: bool,
     frames: Frames,
     reading: Deadline,
     writing: Deadline,
@@ -79,6 +81,7 @@ impl Wire {
             metrics: bounds.metrics.clone(),
             times: bounds.times,
             again: Vec::new(),
+            at_oauth: false,
             frames: Frames::default(),
             reading: Deadline::default(),
             writing: Deadline::default(),
@@ -147,6 +150,26 @@ impl Wire {
             self.progress.goes_on(Phase::Rests);
         }
         Poll::Pending
+    }
+
+    /// Looks whom a request asks whose head begins with these bytes, in case that it is refused before anybody else does.
+    /// One that came together with the request before it is taken to ask the same: hyper alone knows where it begins.
+    fn sees(&mut self, bytes: &[u8]) {
+        if let Some(at_oauth) = head::asks_oauth(bytes) {
+            self.at_oauth = at_oauth;
+        }
+    }
+
+    /// Reads again what has been read, and what has come since.
+    fn read_again(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) {
+        let these = self.again.len().min(buffer.remaining());
+        buffer.put_slice(&self.again[..these]);
+        self.again.drain(..these);
+        if self.again.is_empty() {
+            self.again = Vec::new();
+        }
+        // If nothing has come, or the end, the next read says so.
+        let _ = self.read(cx, buffer);
     }
 
     /// Reads what has come, or waits for it.
@@ -240,7 +263,7 @@ impl Wire {
         self.metrics.framing(status.as_u16());
         let (request_id, peer, status_code) = (id, self.peer, status.as_u16());
         tracing::info!(target: "counterfoil::request", %request_id, status = status_code, %peer, "request");
-        Problem::framing(status).into_last_message(id)
+        Problem::framing(status).into_last_message(self.at_oauth, id)
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -284,17 +307,15 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         if self.again.is_empty() {
-            return self.read(cx, buffer);
+            ready!(self.read(cx, buffer))?;
+        } else {
+            self.read_again(cx, buffer);
         }
-        let these = self.again.len().min(buffer.remaining());
-        buffer.put_slice(&self.again[..these]);
-        self.again.drain(..these);
-        if self.again.is_empty() {
-            self.again = Vec::new();
+        if matches!(self.progress.phase(), Phase::Waiting | Phase::Answered) {
+            self.sees(&buffer.filled()[before..]);
         }
-        // With what has come since; if that was nothing, or the end, the next read says so.
-        let _ = self.read(cx, buffer);
         Poll::Ready(Ok(()))
     }
 }

@@ -116,7 +116,8 @@ impl Wire {
     /// Our own answer to a head for which there is no room.
     fn no_room(&mut self) -> Next {
         self.progress.makes_way();
-        self.ends_with(Problem::overloaded().into_last_message(request_id(self.clock.now())));
+        let (at_oauth, id) = (head::asks_oauth(&self.again), request_id(self.clock.now()));
+        self.ends_with(Problem::overloaded().into_last_message(at_oauth == Some(true), id));
         Next::End
     }
 
