@@ -41,6 +41,8 @@ enum Subcommands {
     Replay(cli::replay::Arguments),
     /// Look at everything that the service stands on; exit code 1 if something is wrong.
     Doctor(cli::doctor::Arguments),
+    /// Run PostgreSQL's psql on the private cluster, which is started for it if it does not run.
+    Psql(cli::psql::Arguments),
     /// Set a user's password again and end the user's sessions, whether or not the service is running.
     Password(cli::password::Arguments),
     /// Print the API's document (OpenAPI 3.1): `counterfoil openapi > api.yaml`.
@@ -82,6 +84,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             Subcommands::Rebuild(arguments) => cli::rebuild::run(&config, &arguments).await,
             Subcommands::Replay(arguments) => cli::replay::run(&config, &arguments).await,
             Subcommands::Doctor(arguments) => cli::doctor::run(&config, &arguments).await,
+            Subcommands::Psql(arguments) => cli::psql::run(&config, &arguments).await,
             Subcommands::Password(arguments) => cli::password::run(&config, &arguments).await,
             Subcommands::Openapi => cli::openapi::run(),
             Subcommands::Migrate => cli::migrate::run(&config).await,

@@ -7,6 +7,7 @@ pub(crate) mod migrate;
 pub(crate) mod openapi;
 pub(crate) mod password;
 mod progress;
+pub(crate) mod psql;
 pub(crate) mod rebuild;
 pub(crate) mod replay;
 pub(crate) mod serve;

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The name of the database in the private cluster.
-pub(crate) const PRIVATE_DATABASE: &str = "counterfoil";
+pub const PRIVATE_DATABASE: &str = "counterfoil";
 
 /// How long the database may take over a statement that reads or writes little.
 const STATEMENT: Duration = Duration::from_secs(10);
@@ -83,7 +83,9 @@ pub enum DatabaseError {
     )]
     Pooler,
     /// A setting under which no promise could be kept.
-    #[error("the database's setting {name} is {found:?}; it must be {wanted}: {why}")]
+    #[error(
+        "the database's setting {name} is {found:?}; it must be {wanted}: {why}. `counterfoil doctor` names what mends it"
+    )]
     Setting {
         /// Which.
         name: &'static str,
@@ -143,7 +145,9 @@ impl Database {
             patience::until_it_answers(&superuser, say).await?;
             migrate::ensure_database(&superuser, PRIVATE_DATABASE).await?;
             let Roles { service, .. } = Roles::private(PRIVATE_DATABASE);
-            migrate::migrate(&cluster.superuser(PRIVATE_DATABASE), Some(&service), say).await?;
+            let superuser = cluster.superuser(PRIVATE_DATABASE);
+            settings::check(&settings::for_service(superuser.clone())).await?;
+            migrate::migrate(&superuser, Some(&service), say).await?;
             Self::with(settings::for_service(cluster.login(&service, PRIVATE_DATABASE))).await
         };
         match prepared.await {

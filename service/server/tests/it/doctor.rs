@@ -88,7 +88,7 @@ async fn run(administrator: &mut PgConnection, sql: &str) {
 /// that doctor names does.
 type Break = (&'static str, &'static str, &'static str, Option<&'static str>);
 
-const SCHEMA: [Break; 26] = [
+const SCHEMA: [Break; 28] = [
     ("DROP TRIGGER events_are_append_only ON events", "trigger", "not there", None),
     ("ALTER TABLE events DISABLE TRIGGER events_are_append_only", "trigger", "disabled", None),
     (
@@ -130,7 +130,13 @@ const SCHEMA: [Break; 26] = [
     ("ALTER ROLE counterfoil_service CREATEROLE", "roles", "more than any grant", None),
     ("GRANT pg_write_server_files TO counterfoil_service", "roles", "write files, as the server", None),
     ("ALTER SCHEMA public OWNER TO counterfoil_service", "roles", "owns the schema", None),
-    ("ALTER TABLE events OWNER TO postgres", "roles", "belongs to postgres", None),
+    ("ALTER TABLE events OWNER TO postgres", "roles", "events belongs to postgres", None),
+    (
+        "REASSIGN OWNED BY counterfoil_owner TO postgres",
+        "roles",
+        "_sqlx_migrations, claimed_digests, claimed_slots",
+        None,
+    ),
     ("ALTER ROLE counterfoil_service NOLOGIN", "roles", "may not log in", None),
     (
         "ALTER ROLE counterfoil_owner RENAME TO elsewhere",
@@ -153,6 +159,13 @@ const SCHEMA: [Break; 26] = [
     ),
     (
         "ALTER ROLE counterfoil_service IN DATABASE counterfoil SET default_transaction_read_only = on",
+        "settings",
+        "transaction_read_only",
+        None,
+    ),
+    // Who mends it finds a session that only reads, too.
+    (
+        "ALTER DATABASE counterfoil SET default_transaction_read_only = on",
         "settings",
         "transaction_read_only",
         None,

@@ -83,7 +83,10 @@ async fn mend(
             return Ok(format!("{set} && {}", patient.shell.run("SELECT pg_reload_conf()")));
         }
     };
-    Ok(patient.shell.run(&sql))
+    Ok(match set {
+        "default_transaction_read_only" => patient.shell.run_writing(&sql),
+        _ => patient.shell.run(&sql),
+    })
 }
 
 #[cfg(test)]

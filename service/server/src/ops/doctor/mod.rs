@@ -46,8 +46,19 @@ struct Shell(String);
 
 impl Shell {
     fn run(&self, sql: &str) -> String {
-        format!("{} -c '{}'", self.0, sql.replace('\'', r"'\''"))
+        format!("{} -c {}", self.0, in_quotes(sql))
     }
+
+    /// The same where sessions begin with transactions that only read.
+    fn run_writing(&self, sql: &str) -> String {
+        let first = in_quotes("SET default_transaction_read_only = off");
+        format!("{} -v ON_ERROR_STOP=1 -c {first} -c {}", self.0, in_quotes(sql))
+    }
+}
+
+/// A word of a shell's.
+fn in_quotes(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Looks at everything.
@@ -107,10 +118,8 @@ async fn connect_private(cluster: &PrivateCluster) -> Result<Option<Patient>, sq
             administrator,
             service: settings::for_service(cluster.login(&roles.service, PRIVATE_DATABASE)),
             roles,
-            shell: Shell(format!(
-                "psql -h {} -U postgres -d {PRIVATE_DATABASE}",
-                cluster.socket_dir().display()
-            )),
+            // It is stopped again after this, if nobody uses it.
+            shell: Shell("counterfoil psql".into()),
         })),
         // There is no such database.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("3D000") => Ok(None),
@@ -169,7 +178,10 @@ async fn connect_given(given: &Given) -> Result<Patient, DatabaseError> {
         None => (Roles::arranged_by(&mut administrator, serves).await?, variable),
     };
     let shell = Shell(format!(r#"psql "${variable}""#));
-    Ok(Patient { administrator, service: given.service(&roles), roles, shell })
+    // Before the first start there may be no role to work as.
+    let is_made = Roles::are_there(&mut administrator, &[&roles.service]).await?;
+    let service = if is_made { given.service(&roles) } else { settings::for_service(given.serving.clone()) };
+    Ok(Patient { administrator, service, roles, shell })
 }
 
 async fn bounded(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {

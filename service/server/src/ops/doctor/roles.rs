@@ -2,7 +2,8 @@
 
 use super::Patient;
 use super::report::Check;
-use crate::postgres::roles::{Arrangement, Past, past_the_grants, quoted};
+use crate::postgres::roles::{Arrangement, Past, Roles, TABLES, past_the_grants, quoted};
+use sqlx::PgConnection;
 
 /// Which arrangement is in force, and what it guards against; and that it is in force indeed: the role that the service
 /// works as can neither change the schema nor become who can.
@@ -13,16 +14,17 @@ pub(super) async fn roles(patient: &mut Patient) -> Result<Vec<Check>, sqlx::Err
         return Ok(vec![arrangement(NAME, patient)]);
     }
     let (owner, service) = (&roles.owner, &roles.service);
-    let sql = "SELECT pg_get_userbyid(c.relowner)::text, s.rolcanlogin, pg_get_userbyid(n.nspowner)::text
-        FROM pg_roles s, pg_roles o, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE s.rolname = $1 AND o.rolname = $2 AND c.oid = 'public.events'::regclass";
-    let found: Option<(String, bool, String)> =
+    let sql = "SELECT s.rolcanlogin, pg_get_userbyid(n.nspowner)::text
+        FROM pg_roles s, pg_roles o, pg_namespace n
+        WHERE s.rolname = $1 AND o.rolname = $2 AND n.nspname = 'public'";
+    let found: Option<(bool, String)> =
         sqlx::query_as(sql).bind(service).bind(owner).fetch_optional(&mut patient.administrator).await?;
-    let Some((holder, may_login, schema_owner)) = found else {
+    let Some((may_login, schema_owner)) = found else {
         let found = format!("the roles {owner} and {service} are not both there");
         return Ok(vec![Check::wrong(NAME, found, "counterfoil migrate")]);
     };
     let past = past_the_grants(&mut patient.administrator, service, owner).await?;
+    let others = owned_by_others(&mut patient.administrator, owner).await?;
     let mut checks = Vec::new();
     let name = quoted(service);
     let mut wrong =
@@ -48,9 +50,10 @@ pub(super) async fn roles(patient: &mut Patient) -> Result<Vec<Check>, sqlx::Err
         ),
         None => {}
     }
-    if holder != *owner {
-        let sql = format!("ALTER TABLE events OWNER TO {}", quoted(owner));
-        wrong(format!("events belongs to {holder} instead of {owner}"), sql);
+    for Held { holder, things, alter } in others {
+        let belong = if things.len() == 1 { "belongs" } else { "belong" };
+        let found = format!("{} {belong} to {holder} instead of {owner}", things.join(", "));
+        wrong(found, alter.join("; "));
     }
     if !may_login && roles.arrangement == Arrangement::Apart {
         wrong(format!("{service} may not log in"), format!("ALTER ROLE {name} LOGIN"));
@@ -59,6 +62,28 @@ pub(super) async fn roles(patient: &mut Patient) -> Result<Vec<Check>, sqlx::Err
         checks.push(arrangement(NAME, patient));
     }
     Ok(checks)
+}
+
+/// What another role than the owner owns of what is ours, and the statements that give it back.
+#[derive(sqlx::FromRow)]
+struct Held {
+    holder: String,
+    things: Vec<String>,
+    alter: Vec<String>,
+}
+
+async fn owned_by_others(connection: &mut PgConnection, owner: &str) -> Result<Vec<Held>, sqlx::Error> {
+    let sql = "WITH ours AS (
+            SELECT relname::text AS name, relowner AS holder, 'TABLE public.' || quote_ident(relname) AS what
+            FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname = ANY($2)
+            UNION ALL
+            SELECT proname::text, proowner, 'FUNCTION public.' || quote_ident(proname) || '()'
+            FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname = 'refuse_to_edit_events'
+        )
+        SELECT pg_get_userbyid(holder)::text AS holder, array_agg(name ORDER BY name) AS things,
+            array_agg('ALTER ' || what || ' OWNER TO ' || quote_ident($1) ORDER BY name) AS alter
+        FROM ours WHERE holder <> (SELECT oid FROM pg_roles WHERE rolname = $1) GROUP BY ours.holder ORDER BY 1";
+    sqlx::query_as(sql).bind(owner).bind(TABLES.as_slice()).fetch_all(connection).await
 }
 
 /// What the arrangement guards against, and what would guard against more.
@@ -96,11 +121,7 @@ fn arrangement(name: &'static str, patient: &Patient) -> Check {
 pub(super) async fn grants(patient: &mut Patient) -> Result<Vec<Check>, sqlx::Error> {
     const NAME: &str = "grants";
     let (role, held_back) = (patient.roles.service.clone(), patient.roles.arrangement != Arrangement::One);
-    let there: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_roles WHERE rolname = $1")
-        .bind(&role)
-        .fetch_optional(&mut patient.administrator)
-        .await?;
-    if there.is_none() {
+    if !Roles::are_there(&mut patient.administrator, &[&role]).await? {
         return Ok(vec![Check::wrong(
             NAME,
             format!("there is no {role} to have any"),

@@ -35,6 +35,15 @@ pub(crate) enum Standing {
     },
 }
 
+/// Whether a data directory has a cluster.
+///
+/// # Errors
+/// See [`PrivateError`].
+pub fn exists(data_dir: &Path) -> Result<bool, PrivateError> {
+    let Ok(data_dir) = data_dir.canonicalize() else { return Ok(false) };
+    Ok(place::version(&place::find(&data_dir, &Account::choose(), &|_| {})?)?.is_some())
+}
+
 /// Looks at the cluster of a data directory; none if there is none yet.
 pub(crate) async fn inspect(data_dir: &Path) -> Result<Option<Inspection>, PrivateError> {
     let account = Account::choose();

@@ -28,6 +28,7 @@ mod watch;
 pub(crate) use binaries::OLDEST;
 pub use error::PrivateError;
 pub(crate) use error::file_error;
+pub use inspect::exists;
 pub(crate) use inspect::{Inspection, Standing, inspect};
 pub(crate) use server::Progress;
 
@@ -40,6 +41,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 /// The bootstrap superuser's name.
@@ -133,6 +135,15 @@ impl PrivateCluster {
             .username(role)
             .database(database)
             .application_name("counterfoil")
+    }
+
+    /// PostgreSQL's own shell, as the bootstrap superuser.
+    pub fn psql(&self, database: &str) -> Command {
+        let beside = self.server.binaries.program("psql");
+        let mut psql = Command::new(if beside.exists() { &beside } else { Path::new("psql") });
+        psql.arg("--host").arg(&self.server.socket);
+        psql.args(["--port", "5432", "--username", SUPERUSER, "--dbname", database]);
+        psql
     }
 
     /// Where the cluster's files are.

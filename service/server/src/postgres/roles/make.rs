@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// The tables that are ours. A schema may hold others' as well, and those are nobody's here to give.
-const TABLES: [&str; 17] = [
+pub(crate) const TABLES: [&str; 17] = [
     "_sqlx_migrations",
     "claimed_digests",
     "claimed_slots",

@@ -7,6 +7,7 @@
 
 mod make;
 
+pub(crate) use make::TABLES;
 pub(super) use make::{grant, hand_over, make};
 
 use super::migrate::MigrateError;
@@ -110,6 +111,17 @@ impl Roles {
         serves: Option<&str>,
     ) -> Result<Self, MigrateError> {
         Facts::of(connection).await?.arranged(serves)
+    }
+
+    /// Whether there are roles of these names.
+    pub(crate) async fn are_there(
+        connection: &mut PgConnection,
+        names: &[&str],
+    ) -> Result<bool, sqlx::Error> {
+        sqlx::query_scalar("SELECT count(*) = cardinality($1) FROM pg_roles WHERE rolname = ANY($1)")
+            .bind(names)
+            .fetch_one(connection)
+            .await
     }
 
     /// The roles by which the login of a connection may serve and nothing more; none if it has to migrate itself.

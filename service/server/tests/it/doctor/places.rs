@@ -165,6 +165,7 @@ async fn a_given_database_is_looked_at_as_the_service_would_use_it() {
     let two = url("maker", "two");
     let found = with(&two);
     assert_eq!(found.mend("note", "migrations", "none was run yet"), "counterfoil migrate");
+    assert_eq!(found.judged("wrong"), []);
     assert!(migrate(&two).status.success());
     let found = with(&two);
     assert_eq!(found.judged("wrong"), []);

@@ -35,6 +35,41 @@ async fn a_server_that_does_not_write_through_is_named_and_the_named_command_men
     cluster.leave(&|_| {}).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_only_reads_is_named_at_a_start_and_the_named_command_mends_it_while_nobody_serves() {
+    let mut program = Program::made().await;
+    program.stop().await;
+    let shell = |command: &str| {
+        let done = program.beside("bash").args(["-euc", command]).output().unwrap();
+        (
+            done.status.success(),
+            String::from_utf8(done.stderr).unwrap(),
+            String::from_utf8(done.stdout).unwrap(),
+        )
+    };
+    let (done, said, _) =
+        shell("counterfoil psql -c 'ALTER DATABASE counterfoil SET default_transaction_read_only = on'");
+    assert!(done, "{said}");
+    for command in ["counterfoil serve", "counterfoil migrate", "counterfoil verify"] {
+        let (done, said, _) = shell(command);
+        let words = ["transaction_read_only is \"on\"", "it must be off", "counterfoil doctor"];
+        assert!(!done && words.iter().all(|words| said.contains(words)), "{command}: {said}");
+    }
+    let mend = beside(&program).mend("wrong", "settings", "transaction_read_only");
+    let (done, said, _) = shell(&mend);
+    assert!(done, "{mend}: {said}");
+    beside(&program).assert_whole(&mend);
+    // The cluster runs for psql alone, and what psql says of its statements is passed on.
+    assert!(!program.data_dir().join("postgres/postmaster.pid").exists());
+    assert_eq!(shell("echo 'SELECT 6 * 7' | counterfoil psql -At").2, "42\n");
+    let (done, said, _) = shell("counterfoil psql -c 'SELECT nothing'");
+    assert!(!done && said.contains("psql: exit status: 1"), "{said}");
+    let (done, said, _) = shell("DATABASE_URL=postgres://a@b/c counterfoil psql");
+    assert!(!done && said.contains(r#"psql "$DATABASE_URL""#), "{said}");
+    let (done, said, _) = shell("COUNTERFOIL__DATA_DIR=$(mktemp -d) counterfoil psql -c 'SELECT 1'");
+    assert!(!done && said.contains("no private PostgreSQL cluster yet"), "{said}");
+}
+
 #[tokio::test]
 async fn a_standby_is_named_and_no_setting_is_blamed() {
     let scratch = Scratch::with_data().await;
