@@ -20,6 +20,7 @@ use counterfoil::passwords::Password;
 use counterfoil::postgres::connect::Database;
 use serde::Serialize;
 use std::error::Error;
+use std::fmt::Display;
 use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -133,8 +134,13 @@ pub(crate) async fn or_signalled<T>() -> Result<T, Box<dyn Error>> {
 
 /// Reads a password from standard input: one line, whatever its end, with or without a byte order mark.
 pub(crate) fn password_from_stdin() -> Result<Password, Box<dyn Error>> {
+    let wrong = |what: &dyn Display| format!("the password from standard input: {what}");
     let mut text = String::new();
-    std::io::stdin().lock().take(64 * 1024).read_to_string(&mut text)?;
+    let read = std::io::stdin().lock().take(64 * 1024).read_to_string(&mut text);
+    read.map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => wrong(&"it is not UTF-8"),
+        _ => wrong(&error),
+    })?;
     let line = text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
-    Ok(Password::chosen(line.into()).map_err(|what| format!("the password from standard input: {what}"))?)
+    Ok(Password::chosen(line.into()).map_err(|what| wrong(&what))?)
 }

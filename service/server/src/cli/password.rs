@@ -12,16 +12,16 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "EMAIL")]
     user: String,
     /// Read the password from standard input instead of making one.
-    #[arg(long)]
-    stdin: bool,
+    #[arg(long, alias = "stdin")]
+    password_stdin: bool,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let Arguments { user, stdin, json } = arguments;
-    let given = if *stdin { Some(password_from_stdin()?) } else { None };
+    let Arguments { user, password_stdin, json } = arguments;
+    let given = if *password_stdin { Some(password_from_stdin()?) } else { None };
     with_database(config, async |database| {
         let printed = set_password(database, &Clock::system(), user, given).await?;
         let text = if *json { serde_json::to_string(&printed)? } else { pasted(&printed) };

@@ -1,8 +1,8 @@
 //! What no type refuses, and in which line of the file it stands.
 
 use super::{Config, Drain, Limits};
+use crate::postgres::given::address;
 use counterfoil_domain::plaintext::{LONGEST_PREFIX, Prefixes};
-use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::EnvFilter;
 
 /// A value that makes no sense.
@@ -26,6 +26,9 @@ impl Config {
                 "it says who migrates the database of database_url (DATABASE_URL), and there is none";
             return wrong("database_migrate_url", message);
         }
+        if self.data_dir.as_os_str().is_empty() {
+            return wrong("data_dir", "it is empty; without it the data lie in ./data");
+        }
         prefixes(&self.prefixes)?;
         log_level(&self.log.level)?;
         public_url(&self.issuer())
@@ -38,7 +41,7 @@ impl Config {
             ("database_url", &self.database_url, &used.database_url),
             ("database_migrate_url", &self.database_migrate_url, &used.database_migrate_url),
         ] {
-            let read = url.as_ref().filter(|_| url == used).map(|url| url.parse::<PgConnectOptions>());
+            let read = url.as_ref().filter(|_| url == used).map(|url| address(url));
             if let Some(Err(error)) = read {
                 let message = format!("it is no address such as postgres://user@host/database: {error}");
                 return wrong(key, message);
@@ -119,6 +122,8 @@ fn prefixes(prefixes: &Prefixes) -> Result<(), Wrong> {
         ("prefixes.caller", caller),
         ("prefixes.gateway", gateway),
     ];
+    let Prefixes { personal, admin, caller, gateway } = &Prefixes::default();
+    let defaults = [personal, admin, caller, gateway];
     for (place, (key, prefix)) in all.into_iter().enumerate() {
         let fits = (2..=LONGEST_PREFIX).contains(&prefix.len())
             && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -131,8 +136,13 @@ fn prefixes(prefixes: &Prefixes) -> Result<(), Wrong> {
         }
         let alike = |other: &str| prefix.starts_with(other) || other.starts_with(prefix.as_str());
         if let Some((key_of_other, other)) = all[..place].iter().find(|(_, other)| alike(other)) {
-            let message = format!("{prefix:?} and {key_of_other} ({other:?}): neither may begin the other");
-            return wrong(key, message);
+            // Which of them was set is to be told of, not what it meets.
+            let (one, two) = match defaults[place] == prefix {
+                true => ((key_of_other, other), (&key, &prefix)),
+                false => ((&key, &prefix), (key_of_other, other)),
+            };
+            let message = format!("{:?} and {} ({:?}): neither may begin the other", one.1, two.0, two.1);
+            return wrong(one.0, message);
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ mod check;
 mod defaults;
 mod proxies;
 mod read;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod variables;

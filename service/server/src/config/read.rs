@@ -3,6 +3,7 @@
 use super::Config;
 use super::check::{Wrong, line_of};
 use super::proxies::as_it_is_met;
+use super::shape;
 use super::variables::Variables;
 use std::ffi::OsString;
 use std::path::Path;
@@ -94,12 +95,10 @@ impl Config {
         if only_comments {
             return Ok((Self::default(), text));
         }
-        // Without the lines around: the password of a database may stand in them.
-        let config = serde_saphyr::from_str(&text).map_err(|error| ConfigError::File {
-            path: shown,
-            message: error.without_snippet().to_string(),
-        })?;
-        Ok((config, text))
+        match shape::read(&text) {
+            Ok(config) => Ok((config, text)),
+            Err(message) => Err(ConfigError::File { path: shown, message }),
+        }
     }
 
     /// Overrides one field by its path, `__` between its levels.
@@ -113,7 +112,12 @@ impl Config {
                 .ok_or_else(|| wrong("there is no such field".into()))?;
         }
         *place = like(place, value);
-        serde_json::from_value(tree).map_err(|error| wrong(error.to_string()))
+        let place = path.to_ascii_lowercase().replace("__", ".");
+        serde_json::from_value(tree).map_err(|error| {
+            wrong(
+                shape::wanted(&place).map_or_else(|| error.to_string(), |wanted| format!("{place} {wanted}")),
+            )
+        })
     }
 }
 

@@ -26,9 +26,8 @@ impl Given {
 
     /// Reads the addresses.
     pub(crate) fn parse(url: &str, migrate_url: Option<&str>) -> Result<Self, DatabaseError> {
-        let read = |variable, url: &str| {
-            url.parse::<PgConnectOptions>().map_err(|source| DatabaseError::Url { variable, source })
-        };
+        let read =
+            |variable, url: &str| address(url).map_err(|source| DatabaseError::Url { variable, source });
         let migrating = migrate_url.map(|url| read("DATABASE_MIGRATE_URL", url)).transpose()?;
         Ok(Self { serving: read("DATABASE_URL", url)?, migrating })
     }
@@ -98,6 +97,14 @@ impl Given {
         connection.close().await?;
         if whole { Ok(options) } else { Err(DatabaseError::NotMigrated(roles.service)) }
     }
+}
+
+/// Reads an address. The driver would take any scheme.
+pub(crate) fn address(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(sqlx::Error::Configuration("it does not begin with postgres://".into()));
+    }
+    url.parse()
 }
 
 /// Waits for the server, and refuses one that is too old, or through which, or under whose settings, no promise could be

@@ -4,15 +4,20 @@
 use crate::support::Service;
 use crate::support::people::{add_member, command, commit, person};
 use counterfoil::clock::Clock;
+use counterfoil::event_log::append::head;
+use counterfoil::read_model::applier::Applier;
+use counterfoil::read_model::digest_index::DigestIndex;
 use counterfoil_domain::actor::Actor;
 use counterfoil_domain::command::{Action, SecretText};
 use counterfoil_domain::ids::UserId;
 use counterfoil_domain::people::SetPassword;
+use counterfoil_domain::plaintext::Digest;
 use counterfoil_domain::role::Role;
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -129,6 +134,51 @@ async fn another_log_than_the_applied_one_is_refused_whatever_its_length() {
     run(&mut superuser, "DROP TABLE saved").await;
     drop(superuser);
     crate::whole::whole(&service).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_appended_while_the_index_loads_comes_by_following_the_log() {
+    let service = Service::start().await;
+    let owner = &service.made.owner.token;
+    let (kept, revoked) = tokio::join!(service.issue(json!({})), service.issue(json!({})));
+    let revoke = format!("/v1/user/tokens/{}", revoked["id"].as_str().unwrap());
+    let mut superuser =
+        service.database.private.as_ref().unwrap().superuser("counterfoil").connect().await.unwrap();
+    let before = service.app().applied.load(Ordering::Acquire);
+
+    // The index of another node, held up once it has read where the log ends.
+    run(&mut superuser, "BEGIN; LOCK TABLE gateways IN ACCESS EXCLUSIVE MODE").await;
+    let mut connection = service.database.options.connect().await.unwrap();
+    let index = Arc::new(DigestIndex::new([1, 2]));
+    let loading = {
+        let index = index.clone();
+        tokio::spawn(async move {
+            let applier = Applier::load(&mut connection, index, Arc::default()).await.unwrap();
+            (applier, connection)
+        })
+    };
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'gateways'::regclass AND NOT granted)";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut superuser).await.unwrap() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let issued = service.issue(json!({})).await;
+    assert_eq!(service.call(Method::DELETE, &revoke, owner, None).await.0, StatusCode::NO_CONTENT);
+    run(&mut superuser, "COMMIT").await;
+
+    let (mut applier, mut connection) = loading.await.unwrap();
+    let works = |token: &Value| {
+        let digest = Digest::of(token["plaintext"].as_str().unwrap().as_bytes());
+        index.find(&digest, Clock::system().now()).is_some_and(|presented| presented.works)
+    };
+    assert_eq!(applier.applied(), before);
+    let all = [&kept, &revoked, &issued];
+    assert_eq!(all.map(works), [true, true, false], "one snapshot, and nothing newer");
+    let head = head(&mut connection).await.unwrap();
+    assert!(head.seq > before);
+    applier.follow(&mut connection, &head).await.unwrap();
+    assert_eq!(all.map(works), [true, false, true]);
+    drop((superuser, connection));
     service.stop().await;
 }
 

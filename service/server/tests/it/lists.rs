@@ -215,6 +215,8 @@ async fn what_does_not_belong_to_a_list_is_refused() {
     ] {
         refused.push(format!("{LIST}?{query}"));
     }
+    // Whether there is such a gateway or not.
+    refused.push("/v1/gateways/00000000-0000-7000-8000-000000000000/tokens?q=a".into());
     for path in refused {
         let (status, problem) = service.call(Method::GET, &path, &service.made.owner.token, None).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {problem}");

@@ -28,11 +28,11 @@ fn program(data_dir: &Path) -> Command {
 }
 
 /// Runs the program on a data directory.
-async fn counterfoil(data_dir: &Path, arguments: &[&str], input: &str) -> Output {
+async fn counterfoil(data_dir: &Path, arguments: &[&str], input: impl AsRef<[u8]>) -> Output {
     let mut command = program(data_dir);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    child.stdin.take().unwrap().write_all(input.as_ref()).await.unwrap();
     child.wait_with_output().await.unwrap()
 }
 
@@ -187,6 +187,11 @@ async fn a_lost_password_is_set_again_with_and_without_a_service() {
         let refused = counterfoil(path, &init, unusable).await;
         assert!(!refused.status.success() && said(&refused).contains("password"), "{unusable:?}");
     }
+    for command in [&init[..], &["password", "--user", "who@example.com", "--password-stdin"]] {
+        let refused = counterfoil(path, command, b"pass\xffword, and more\n").await;
+        let words = "the password from standard input: it is not UTF-8";
+        assert!(!refused.status.success() && said(&refused).contains(words), "{}", said(&refused));
+    }
     let made = document(&counterfoil(path, &init, "\u{feff}from a file\r\n").await);
     assert_eq!(made["owner"]["password"], Value::Null);
     let stranger = counterfoil(path, &["password", "--user", "who@example.com"], "").await;
@@ -210,7 +215,7 @@ async fn a_lost_password_is_set_again_with_and_without_a_service() {
     service.stop().await;
 
     // Without one.
-    let set = ["password", "--user", "owner@example.com", "--json", "--stdin"];
+    let set = ["password", "--user", "owner@example.com", "--json", "--password-stdin"];
     let printed = document(&counterfoil(path, &set, "given by hand\n").await);
     assert_eq!(printed["user"]["password"], Value::Null);
     let service = Running::start(path).await;

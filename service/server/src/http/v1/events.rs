@@ -174,12 +174,53 @@ fn answer(media_type: &'static str, body: Body) -> Response {
     response
 }
 
-/// Whether the stream is asked for, and not pages before it.
+/// Whether the stream is what is asked for: it is named, and pages are wanted less, or as much and named after it (RFC 9110
+/// section 12.5.1).
 fn wants_stream(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut essences = accepted.flat_map(|line| line.split(',')).filter_map(|range| range.split(';').next());
-    let first = essences.find(|essence| {
-        [NDJSON, "application/json"].iter().any(|known| essence.trim().eq_ignore_ascii_case(known))
-    });
-    first.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(NDJSON))
+    let ranges = accepted.flat_map(|line| line.split(',')).map(weighed);
+    let mut best = (false, 0.0);
+    for (essence, weight) in ranges {
+        let is_stream = essence.eq_ignore_ascii_case(NDJSON);
+        if (is_stream || essence.eq_ignore_ascii_case("application/json")) && weight > best.1 {
+            best = (is_stream, weight);
+        }
+    }
+    best.0
+}
+
+/// A media range without its parameters, and how much it is wanted: 1, unless it says so and that is a number.
+fn weighed(range: &str) -> (&str, f32) {
+    let mut parts = range.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+    (essence, weight.and_then(|text| text.parse().ok()).unwrap_or(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stream_is_for_who_wants_it_more_than_pages() {
+        for (accept, stream) in [
+            (&["application/x-ndjson"][..], true),
+            (&["application/X-NDJSON; charset=utf-8"], true),
+            (&["application/x-ndjson, application/json"], true),
+            (&["application/json, application/x-ndjson"], false),
+            (&["application/json;q=0.5, application/x-ndjson"], true),
+            (&["application/x-ndjson;q=0.1", "application/json;q=0.9"], false),
+            (&["application/x-ndjson;q=0"], false),
+            (&["application/json;q=0", "application/x-ndjson; q=0.001"], true),
+            (&["*/*"], false),
+            (&["text/html"], false),
+            (&[], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in accept {
+                headers.append(header::ACCEPT, HeaderValue::from_static(line));
+            }
+            assert_eq!(wants_stream(&headers), stream, "{accept:?}");
+        }
+    }
 }

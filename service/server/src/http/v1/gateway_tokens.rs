@@ -64,9 +64,9 @@ pub async fn list(
     uri: OriginalUri,
 ) -> Result<Response, Problem> {
     let id = gateway_id(&id)?;
-    own(&app, &caller, id).await?;
     let belongs = Belongs::to("/v1/gateways/{id}/tokens").and(id.0.as_bytes());
     let (limit, before) = page_of(&uri, &belongs)?;
+    own(&app, &caller, id).await?;
     let mut found = gateways::tokens(&app.pool, id, before.map(u64::from_be_bytes), limit + 1).await?;
     let more = found.len() > limit;
     found.truncate(limit);

@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
+/// What stands beside each token that is issued.
+const NOTE: &str = "under load";
+
 /// Who issues, and who asks.
 #[derive(Clone)]
 pub(crate) struct People {
@@ -64,7 +67,7 @@ impl People {
         Ok((status, serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null)))
     }
 
-    /// A request of the owner's.
+    /// A request of the owner's. What is issued has a note: a personal value, beside the event.
     pub(crate) async fn ask(
         &self,
         base: &str,
@@ -72,7 +75,8 @@ impl People {
         path: &str,
     ) -> Result<(StatusCode, Value), reqwest::Error> {
         let request = self.client.request(method.clone(), format!("{base}{path}")).bearer_auth(&self.owner);
-        self.send(if method == Method::POST { request.json(&json!({})) } else { request }).await
+        let body = if path.ends_with("/tokens") { json!({ "note": NOTE }) } else { json!({}) };
+        self.send(if method == Method::POST { request.json(&body) } else { request }).await
     }
 
     /// The same, as soon as it can be answered: on a busy machine the service may lack a proof for a moment.
@@ -140,11 +144,13 @@ impl Ledger {
         }
     }
 
-    /// Every acknowledged issue is active, every acknowledged revoke is not, and nothing else went wrong.
+    /// Every acknowledged issue is active and has its note, every acknowledged revoke is not, and nothing else went wrong.
     pub(crate) async fn check(&self, people: &People, base: &str) {
         let standing: Vec<_> = self.standing.lock().unwrap().clone().into_iter().collect();
         for (id, plaintext) in standing {
             assert_eq!(people.introspect(base, &plaintext).await, Some(true), "issued, and lost: {id}");
+            let (_, token) = people.insist(base, Method::GET, &format!("/v1/user/tokens/{id}")).await;
+            assert_eq!(token["note"], NOTE, "issued, and its note lost: {token}");
         }
         let ended = self.ended.lock().unwrap().clone();
         for plaintext in ended {
