@@ -58,16 +58,18 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))?;
     let mut report = Report::new();
     let wanted = |part| arguments.only.is_none_or(|only| only == part);
-    let mut sizes = Vec::new();
+    let (mut sizes, mut issues) = (Vec::new(), Vec::new());
     if wanted(Part::Introspections) {
         sizes = introspections(arguments, directory.path(), &mut report).await?;
     }
     if wanted(Part::Issues) {
-        crate::issues::run(&arguments.binary, directory.path(), arguments.issue_seconds, &mut report).await?;
+        issues =
+            crate::issues::run(&arguments.binary, directory.path(), arguments.issue_seconds, &mut report)
+                .await?;
     }
     report.print();
     // Half a table would be taken for a whole one.
-    if arguments.only.is_none() { report.write(&arguments.results, &sizes) } else { Ok(()) }
+    if arguments.only.is_none() { report.write(&arguments.results, &sizes, &issues) } else { Ok(()) }
 }
 
 async fn introspections(arguments: &Arguments, directory: &Path, report: &mut Report) -> Result<Vec<Size>> {

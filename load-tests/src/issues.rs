@@ -6,6 +6,7 @@ use crate::seed::{Issuer, Seeder};
 use crate::service::{Running, init};
 use crate::sizes::{TOKENS, median};
 use crate::wrk::Loop;
+use serde::Serialize;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,22 @@ const ALONE: Duration = Duration::from_secs(2);
 /// Users who issue in them: enough for 5,000 a second.
 const ISSUERS: usize = 5000 * 2 * PARTS / TOKENS;
 
+/// What one part of the run came to, in issues a second.
+#[derive(Serialize)]
+pub(crate) struct Part {
+    /// Over HTTP.
+    service: f64,
+    /// One transaction per issue, just before.
+    one_by_one: f64,
+}
+
 /// Issues for `seconds` in all, in parts, and compares them with single transactions.
-pub(crate) async fn run(binary: &Path, directory: &Path, seconds: u64, report: &mut Report) -> Result<()> {
+pub(crate) async fn run(
+    binary: &Path,
+    directory: &Path,
+    seconds: u64,
+    report: &mut Report,
+) -> Result<Vec<Part>> {
     let data = directory.join("issues");
     std::fs::create_dir(&data)?;
     let (service, _) = Running::service(binary, &data).await?;
@@ -33,7 +48,7 @@ pub(crate) async fn run(binary: &Path, directory: &Path, seconds: u64, report: &
     // Users who issue in transactions of their own are made beforehand, too.
     let mut alone = Alone::new(seeder).await?;
 
-    let (mut rates, mut ratios, mut singles) = (Vec::new(), Vec::new(), Vec::new());
+    let mut parts: Vec<Part> = Vec::new();
     let share = users.len() / PARTS;
     for part in 0..PARTS {
         let single = alone.rate().await?;
@@ -48,14 +63,17 @@ pub(crate) async fn run(binary: &Path, directory: &Path, seconds: u64, report: &
             Loop { script: "issue.lua", arguments, connections: IN_FLIGHT, time }.run(&service).await?;
         let rate = measured.summary.rate();
         eprintln!("  issues, part {} of {PARTS}: {rate:.0}/s, {single:.0}/s one by one", part + 1);
-        rates.push(rate);
-        singles.push(single);
-        ratios.push(rate / single);
+        parts.push(Part { service: rate, one_by_one: single });
     }
     alone.seeder.close().await?;
     service.stop()?;
-    let all = rates.iter().sum::<f64>() / rates.len() as f64;
-    let level = rates[PARTS - 1] / rates[0];
+    tell(&parts, report);
+    Ok(parts)
+}
+
+fn tell(parts: &[Part], report: &mut Report) {
+    let all = parts.iter().map(|part| part.service).sum::<f64>() / parts.len() as f64;
+    let level = parts[PARTS - 1].service / parts[0].service;
     report.row(
         "durable issues, 256 in flight, from an empty cluster",
         format!("{all:.0}/s"),
@@ -64,10 +82,10 @@ pub(crate) async fn run(binary: &Path, directory: &Path, seconds: u64, report: &
         all,
     );
     report.row("  last part ÷ first part (level)", format!("{level:.2}"), "≥ 0.85", level >= 0.85, level);
-    let (times, single) = (median(ratios.into_iter()), median(singles.into_iter()));
+    let times = median(parts.iter().map(|part| part.service / part.one_by_one));
+    let single = median(parts.iter().map(|part| part.one_by_one));
     let shown = format!("{times:.1} × ({single:.0}/s)");
     report.row("  against one transaction per issue", shown, "≥ 5 ×", times >= 5.0, times);
-    Ok(())
 }
 
 /// Issues one after the other, a transaction each, without HTTP in between: the best that such a service could do.

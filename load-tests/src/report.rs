@@ -1,6 +1,7 @@
 //! The results: a table for people, JSON with every round for programs.
 
 use crate::Result;
+use crate::issues::Part;
 use crate::plot;
 use crate::sizes::Size;
 use counterfoil::clock::Clock;
@@ -53,11 +54,11 @@ impl Report {
     }
 
     /// Writes the files.
-    pub(crate) fn write(&self, directory: &Path, sizes: &[Size]) -> Result<()> {
+    pub(crate) fn write(&self, directory: &Path, sizes: &[Size], issues: &[Part]) -> Result<()> {
         std::fs::create_dir_all(directory)?;
         std::fs::write(directory.join("bench.txt"), self.table())?;
         let document = json!({ "machine": self.machine, "commit": self.commit, "date": self.date, "rows": self.rows,
-            "sizes": sizes });
+            "sizes": sizes, "issues": issues });
         std::fs::write(directory.join("bench.json"), serde_json::to_string_pretty(&document)? + "\n")?;
         plot::draw(&directory.join("sizes.svg"), sizes)?;
         eprintln!("written to {}", directory.display());
