@@ -1,6 +1,7 @@
 //! What happens to every request, whoever answers it: it is admitted, named, answered, counted and logged.
 
 use super::RequestId;
+use super::arriving::Arriving;
 use super::connection::{Answers, Bounds};
 use super::cookies::changes;
 use super::door::in_the_form_of_the_door;
@@ -272,7 +273,7 @@ impl Answers for Edge {
 
     async fn answer(
         &self,
-        request: Request<hyper::body::Incoming>,
+        request: Request<Arriving>,
         peer: IpAddr,
         progress: Arc<Progress>,
     ) -> Response<Outgoing> {
@@ -285,7 +286,7 @@ impl Answers for Edge {
 
     async fn shed(
         &self,
-        request: Request<hyper::body::Incoming>,
+        request: Request<Arriving>,
         peer: IpAddr,
         progress: Arc<Progress>,
     ) -> Response<Outgoing> {

@@ -1,5 +1,6 @@
 //! Bodies: one way to read each kind, with one answer to each mistake.
 
+use super::arriving::Arriving;
 use super::places::{Coming, Overloaded};
 use super::problem::Problem;
 use axum::body::Body;
@@ -8,7 +9,6 @@ use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, header};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use std::error::Error;
 use std::future::poll_fn;
@@ -77,7 +77,7 @@ pub async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, BodyError> {
 /// # Errors
 /// That refusal, or [`BodyError`].
 pub(super) async fn read_incoming<E: From<BodyError>>(
-    mut body: Incoming,
+    mut body: Arriving,
     limit: usize,
     before_waiting: impl FnOnce() -> Result<Coming, E>,
 ) -> Result<Bytes, E> {
@@ -114,7 +114,7 @@ pub(super) async fn read_incoming<E: From<BodyError>>(
 
 /// The next piece of a body, as long as it is waited for.
 fn waited_for(
-    body: &mut Incoming,
+    body: &mut Arriving,
     coming: &mut Coming,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Option<hyper::Result<Frame<Bytes>>>, Overloaded>> {

@@ -1,5 +1,6 @@
 //! One connection, whichever protocol its client speaks: HTTP/1.1, or HTTP/2 with prior knowledge (RFC 9113 section 3.3).
 
+use super::arriving::Arriving;
 use super::edge::HEAD_BYTES;
 use super::http2;
 use super::progress::Progress;
@@ -60,7 +61,7 @@ pub(super) trait Answers: Send + Sync + 'static {
     /// Answers a request.
     fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
         peer: IpAddr,
         progress: Arc<Progress>,
     ) -> impl Future<Output = Response<Outgoing>> + Send;
@@ -68,7 +69,7 @@ pub(super) trait Answers: Send + Sync + 'static {
     /// Answers a request for which there is no place, unless it is one that needs none.
     fn shed(
         &self,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
         peer: IpAddr,
         progress: Arc<Progress>,
     ) -> impl Future<Output = Response<Outgoing>> + Send;
@@ -115,6 +116,7 @@ pub(super) async fn close(wire: Wire, Bounds { times, drain, .. }: &Bounds) {
 async fn http1<A: Answers>(wire: Wire, progress: &Arc<Progress>, peer: IpAddr, answers: &A) -> (Wire, bool) {
     let service = service_fn(|request: Request<Incoming>| {
         let progress = progress.clone();
+        let request = request.map(Arriving::new);
         async move { Ok::<_, Infallible>(answers.answer(request, peer, progress).await) }
     });
     let mut builder = http1::Builder::new();

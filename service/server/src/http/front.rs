@@ -5,6 +5,7 @@
 //! route calls; whatever is not plain goes there.
 
 use super::admission::Edge;
+use super::arriving::Arriving;
 use super::body;
 use super::oauth::OauthError;
 use super::oauth::form::LIMIT;
@@ -17,7 +18,6 @@ use axum::body::Body;
 use axum::response::IntoResponse;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 const ROUTE: &str = "/oauth2/introspect";
 
 /// Whether a request is plain: its whole body is announced and small.
-pub(super) fn is_plain(request: &Request<Incoming>) -> bool {
+pub(super) fn is_plain(request: &Request<Arriving>) -> bool {
     request.method() == Method::POST
         && request.uri().path_and_query().is_some_and(|target| target.as_str() == ROUTE)
         && request.body().size_hint().exact().is_some_and(|bytes| bytes <= LIMIT as u64)
@@ -37,7 +37,7 @@ pub(super) fn is_plain(request: &Request<Incoming>) -> bool {
 /// Answers a plain request.
 pub(super) async fn introspect(
     edge: &Edge,
-    request: Request<Incoming>,
+    request: Request<Arriving>,
     peer: IpAddr,
     progress: Arc<Progress>,
 ) -> Response<Outgoing> {

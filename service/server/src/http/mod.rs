@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod admission;
+mod arriving;
 mod authenticate;
 pub mod body;
 pub mod caller;

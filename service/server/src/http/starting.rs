@@ -1,6 +1,7 @@
 //! Before there is anything to serve: the port answers, so that a supervisor, a balancer and a gateway are told rather
 //! than kept waiting while a database recovers or the index is loaded.
 
+use super::arriving::Arriving;
 use super::connection::{Answers, Bounds};
 use super::edge::Open;
 use super::oauth;
@@ -17,7 +18,6 @@ use crate::ops::memory::Memory;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Request, header};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use metrics::Counter;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ impl Answers for Answering {
 
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
         _: IpAddr,
         progress: Arc<Progress>,
     ) -> Response<Outgoing> {
@@ -126,7 +126,7 @@ impl Answers for Answering {
     /// What is answered here costs no more than that there is no place for it.
     async fn shed(
         &self,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
         peer: IpAddr,
         progress: Arc<Progress>,
     ) -> Response<Outgoing> {

@@ -5,6 +5,7 @@ mod pieces;
 mod streams;
 mod tasks;
 
+use super::arriving::Arriving;
 use super::connection::{Answers, Bounds, close};
 use super::edge::HEAD_BYTES;
 use super::wire::Wire;
@@ -50,6 +51,7 @@ pub(super) async fn serve<A: Answers>(wire: Wire, peer: IpAddr, answers: &Arc<A>
     let service = service_fn(|request: Request<Incoming>| {
         let (stream, has_place) = streams.begin();
         let answers = answers.clone();
+        let request = request.map(|body| Arriving::of_stream(body, times.linger));
         async move {
             let progress = PROGRESS.get();
             let is_head = request.method() == Method::HEAD;

@@ -14,6 +14,7 @@ mod times;
 pub use opening::Next;
 pub use times::Times;
 
+use super::arriving::LINGER_BYTES;
 use super::connection::Bounds;
 use super::problem::Problem;
 use super::progress::{Phase, Progress};
@@ -33,9 +34,6 @@ use std::time::Duration;
 use times::Deadline;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-
-/// Bytes that are read and dropped after the last answer, at most.
-const LINGER_BYTES: usize = 2 * 1024 * 1024;
 
 /// A connection's bytes, within their times.
 pub struct Wire {

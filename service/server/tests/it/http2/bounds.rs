@@ -211,6 +211,34 @@ async fn streams_have_places_and_requests_are_shed_one_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_waits_for_no_body_is_not_followed_by_a_reset_while_the_body_comes() {
+    let service = Service::start().await;
+    for path in ["/v1/user/tokens", "/oauth2/introspect", "/nothing"] {
+        let begin = frame(kind::HEADERS, END_HEADERS, 1, &head("POST", path, &[]));
+        let mut frames = Frames::to(service.base(), &[]).await;
+        frames.send(&begin).await;
+        assert_eq!(frames.fate(1).await.unwrap().kind, kind::HEADERS, "{path}");
+        tokio::time::sleep(millis(200)).await;
+        frames.send(&frame(kind::DATA, 0, 1, &[b'x'; 1000])).await;
+        frames.send(&frame(kind::DATA, END_STREAM, 1, b"")).await;
+        frames.send(&frame(kind::PING, 0, 0, &[0; 8])).await;
+        loop {
+            let came = frames.next().await.unwrap();
+            assert_ne!(came.kind, kind::RST_STREAM, "{path}: {came:?}");
+            if came.kind == kind::PING {
+                break;
+            }
+        }
+        // A body that does not end is not waited for.
+        let mut frames = Frames::to(service.base(), &[]).await;
+        frames.send(&begin).await;
+        assert_eq!(frames.fate(1).await.unwrap().kind, kind::HEADERS, "{path}");
+        assert_eq!(frames.until(kind::RST_STREAM).await.unwrap().code(), 0, "{path}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drain_tells_the_client_and_answers_what_is_under_way() {
     let (service, done) = waiting(|_| {}).await;
     let (busy, mut idle) = (Http2::to(service.base()).await, Http2::to(service.base()).await);
