@@ -1,6 +1,6 @@
 //! `counterfoil psql`.
 
-use super::say;
+use super::{or_signalled, say};
 use counterfoil::config::Config;
 use counterfoil::postgres::connect::PRIVATE_DATABASE;
 use counterfoil::postgres::private::{PrivateCluster, PrivateError, exists};
@@ -24,7 +24,10 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     if !exists(&config.data_dir)? {
         return Err("there is no private PostgreSQL cluster yet: `counterfoil serve` makes it".into());
     }
-    let cluster = PrivateCluster::enter(&config.data_dir, &say).await?;
+    let cluster = tokio::select! {
+        entered = PrivateCluster::enter(&config.data_dir, &say) => entered?,
+        stopped = or_signalled() => stopped?,
+    };
     let ended = until_it_ends(cluster.psql(PRIVATE_DATABASE), arguments).await;
     cluster.leave(&say).await?;
     match ended? {
