@@ -71,6 +71,7 @@ pub(crate) async fn run(
     Ok(parts)
 }
 
+/// The lines of the table.
 fn tell(parts: &[Part], report: &mut Report) {
     let all = parts.iter().map(|part| part.service).sum::<f64>() / parts.len() as f64;
     let level = parts[PARTS - 1].service / parts[0].service;

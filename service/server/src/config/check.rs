@@ -116,15 +116,16 @@ fn public_url(url: &str) -> Result<(), Wrong> {
 /// Whoever finds a plaintext, a scanner for one, tells its kind by the beginning: so no prefix begins another.
 fn prefixes(prefixes: &Prefixes) -> Result<(), Wrong> {
     let Prefixes { personal, admin, caller, gateway } = prefixes;
-    let all = [
-        ("prefixes.personal", personal),
-        ("prefixes.admin", admin),
-        ("prefixes.caller", caller),
-        ("prefixes.gateway", gateway),
+    let default = Prefixes::default();
+    let mut all = [
+        ("prefixes.personal", personal, &default.personal),
+        ("prefixes.admin", admin, &default.admin),
+        ("prefixes.caller", caller, &default.caller),
+        ("prefixes.gateway", gateway, &default.gateway),
     ];
-    let Prefixes { personal, admin, caller, gateway } = &Prefixes::default();
-    let defaults = [personal, admin, caller, gateway];
-    for (place, (key, prefix)) in all.into_iter().enumerate() {
+    // Of two that do not fit each other, the later one is told of: the one that was set, and no default that it meets.
+    all.sort_by_key(|(_, prefix, default)| prefix != default);
+    for (place, (key, prefix, _)) in all.into_iter().enumerate() {
         let fits = (2..=LONGEST_PREFIX).contains(&prefix.len())
             && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             && prefix.ends_with('_');
@@ -135,14 +136,9 @@ fn prefixes(prefixes: &Prefixes) -> Result<(), Wrong> {
             return wrong(key, message);
         }
         let alike = |other: &str| prefix.starts_with(other) || other.starts_with(prefix.as_str());
-        if let Some((key_of_other, other)) = all[..place].iter().find(|(_, other)| alike(other)) {
-            // Which of them was set is to be told of, not what it meets.
-            let (one, two) = match defaults[place] == prefix {
-                true => ((key_of_other, other), (&key, &prefix)),
-                false => ((&key, &prefix), (key_of_other, other)),
-            };
-            let message = format!("{:?} and {} ({:?}): neither may begin the other", one.1, two.0, two.1);
-            return wrong(one.0, message);
+        if let Some((key_of_other, other, _)) = all[..place].iter().find(|(_, other, _)| alike(other)) {
+            let message = format!("{prefix:?} and {key_of_other} ({other:?}): neither may begin the other");
+            return wrong(key, message);
         }
     }
     Ok(())

@@ -113,11 +113,8 @@ impl Config {
         }
         *place = like(place, value);
         let place = path.to_ascii_lowercase().replace("__", ".");
-        serde_json::from_value(tree).map_err(|error| {
-            wrong(
-                shape::wanted(&place).map_or_else(|| error.to_string(), |wanted| format!("{place} {wanted}")),
-            )
-        })
+        serde_json::from_value(tree)
+            .map_err(|error| wrong(shape::told(&place).unwrap_or_else(|| error.to_string())))
     }
 }
 

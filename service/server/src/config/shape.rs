@@ -29,24 +29,33 @@ fn said_better(error: &Error, place: &str) -> Option<String> {
         Error::DuplicateMappingKey { key: Some(key), .. } => Some(format!("{key} stands there twice")),
         // These name what there is.
         Error::SerdeUnknownField { .. } | Error::SerdeUnknownVariant { .. } => None,
-        // What looks like no field may also be no YAML.
-        _ => wanted(place).map(|wanted| match place {
-            "." => format!("the file {wanted} ({error})"),
-            _ if wanted.starts_with(FIELDS) => format!("{place} {wanted} ({error})"),
-            _ => format!("{place} {wanted}"),
-        }),
+        _ => {
+            let default = default(place)?;
+            let named = if place == "." { "the file" } else { place };
+            let said = format!("{named} {}", wanted(place, &default));
+            // What looks like no fields may also be no YAML, and of that the parser knows more.
+            Some(if default.is_object() { format!("{said} ({error})") } else { said })
+        }
     }
 }
 
-const FIELDS: &str = "has fields of its own";
+/// What a field takes, as a sentence; None for what is no field.
+pub(super) fn told(place: &str) -> Option<String> {
+    Some(format!("{place} {}", wanted(place, &default(place)?)))
+}
 
-/// What a field takes: as the one takes that it has without a configuration.
-pub(super) fn wanted(place: &str) -> Option<String> {
+/// What a field is without a configuration; of an element, its list.
+fn default(place: &str) -> Option<Value> {
     let mut default = &serde_json::to_value(Config::default()).ok()?;
     for level in place.split(['.', '[']).take_while(|level| !level.is_empty() && !level.ends_with(']')) {
         default = default.get(level)?;
     }
-    Some(match default {
+    Some(default.clone())
+}
+
+/// What a field takes: the same kind of value as its default.
+fn wanted(place: &str, default: &Value) -> String {
+    match default {
         Value::Number(number) if place.starts_with("drain.") => {
             format!("is a whole number of milliseconds, such as {number}")
         }
@@ -56,9 +65,9 @@ pub(super) fn wanted(place: &str) -> Option<String> {
         Value::Array(_) => "is a list of networks, such as [10.0.0.0/8]".into(),
         Value::Object(fields) => {
             let names: Vec<&str> = fields.keys().map(String::as_str).collect();
-            format!("{FIELDS}, any of {}", names.join(", "))
+            format!("has fields of its own, any of {}", names.join(", "))
         }
         Value::String(text) => format!("is one text, such as {text}"),
         Value::Null => "is one text".into(),
-    })
+    }
 }

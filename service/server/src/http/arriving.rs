@@ -12,9 +12,9 @@ use tokio::runtime::Handle;
 /// Bytes that are read and dropped after an answer that did not wait for them, at most.
 pub(super) const LINGER_BYTES: usize = 2 * 1024 * 1024;
 
-/// See the module. What nobody has read of one of HTTP/2 is read and dropped once nobody wants it, for a moment: hyper would
-/// reset the stream, and there are clients that take the answer before it for lost. (RFC 9113 section 8.1 allows the reset,
-/// and forbids the clients that. For HTTP/1.1 the connection sees to the same, when it is closed.)
+/// See the module. Once nobody wants one of HTTP/2, what still comes of it is read and dropped for a moment: hyper would
+/// reset the stream instead, as RFC 9113 section 8.1 allows, and some clients then discard the answer, which the same
+/// section forbids them. Over HTTP/1.1 a connection does the same when it is closed (`wire`).
 pub(super) struct Arriving {
     /// None once it is dropped.
     body: Option<Incoming>,

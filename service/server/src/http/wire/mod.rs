@@ -2,9 +2,9 @@
 //!
 //! hyper has one limit for the head of a request and for the wait before it, and none for those of HTTP/2, and keeps
 //! large buffers meanwhile; here the wait may be long and the head may not, and hyper comes when a head is here. It answers
-//! a head that it cannot read with an empty body; here that answer becomes a problem document. And a connection that is
-//! closed while its client still sends would end in a reset, which can overtake the answer; here what still comes is read
-//! and dropped for a moment.
+//! a head that it cannot read with an empty body; here that answer becomes a problem document, or an error of RFC 6749. And
+//! a connection that is closed while its client still sends would end in a reset, which can overtake the answer; here what
+//! still comes is read and dropped for a moment.
 
 mod frames;
 mod head;

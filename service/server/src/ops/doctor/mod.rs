@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::postgres::connect::{DatabaseError, PRIVATE_DATABASE};
 use crate::postgres::given::Given;
 use crate::postgres::private::{Inspection, PrivateCluster, Say, inspect};
-use crate::postgres::roles::Roles;
+use crate::postgres::roles::{Roles, is_there};
 use crate::postgres::{pooler, settings, version};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
@@ -179,7 +179,7 @@ async fn connect_given(given: &Given) -> Result<Patient, DatabaseError> {
     };
     let shell = Shell(format!(r#"psql "${variable}""#));
     // Before the first start there may be no role to work as.
-    let is_made = Roles::are_there(&mut administrator, &[&roles.service]).await?;
+    let is_made = is_there(&mut administrator, &roles.service).await?;
     let service = if is_made { given.service(&roles) } else { settings::for_service(given.serving.clone()) };
     Ok(Patient { administrator, service, roles, shell })
 }

@@ -2,7 +2,7 @@
 
 use super::Patient;
 use super::report::Check;
-use crate::postgres::roles::{Arrangement, Past, Roles, TABLES, past_the_grants, quoted};
+use crate::postgres::roles::{Arrangement, Past, TABLES, is_there, past_the_grants, quoted};
 use sqlx::PgConnection;
 
 /// Which arrangement is in force, and what it guards against; and that it is in force indeed: the role that the service
@@ -121,7 +121,7 @@ fn arrangement(name: &'static str, patient: &Patient) -> Check {
 pub(super) async fn grants(patient: &mut Patient) -> Result<Vec<Check>, sqlx::Error> {
     const NAME: &str = "grants";
     let (role, held_back) = (patient.roles.service.clone(), patient.roles.arrangement != Arrangement::One);
-    if !Roles::are_there(&mut patient.administrator, &[&role]).await? {
+    if !is_there(&mut patient.administrator, &role).await? {
         return Ok(vec![Check::wrong(
             NAME,
             format!("there is no {role} to have any"),

@@ -40,18 +40,20 @@ pub(crate) enum Standing {
 /// # Errors
 /// See [`PrivateError`].
 pub fn exists(data_dir: &Path) -> Result<bool, PrivateError> {
-    let Ok(data_dir) = data_dir.canonicalize() else { return Ok(false) };
-    Ok(place::version(&place::find(&data_dir, &Account::choose(), &|_| {})?)?.is_some())
+    Ok(cluster(data_dir, &Account::choose())?.is_some())
+}
+
+/// The data directory by its own path, and the cluster's; none if there is none yet.
+fn cluster(data_dir: &Path, account: &Account) -> Result<Option<(PathBuf, PathBuf)>, PrivateError> {
+    let Ok(data_dir) = data_dir.canonicalize() else { return Ok(None) };
+    let cluster = place::find(&data_dir, account, &|_| {})?;
+    Ok(place::version(&cluster)?.map(|_| (data_dir, cluster)))
 }
 
 /// Looks at the cluster of a data directory; none if there is none yet.
 pub(crate) async fn inspect(data_dir: &Path) -> Result<Option<Inspection>, PrivateError> {
     let account = Account::choose();
-    let Ok(data_dir) = data_dir.canonicalize() else { return Ok(None) };
-    let cluster = place::find(&data_dir, &account, &|_| {})?;
-    if place::version(&cluster)?.is_none() {
-        return Ok(None);
-    }
+    let Some((data_dir, cluster)) = cluster(data_dir, &account)? else { return Ok(None) };
     let mode = directory::owned(&cluster, &account)?;
     let major = Binaries::find(&cluster, &account).await?.major();
     let standing = match look(&cluster, &account) {

@@ -113,17 +113,6 @@ impl Roles {
         Facts::of(connection).await?.arranged(serves)
     }
 
-    /// Whether there are roles of these names.
-    pub(crate) async fn are_there(
-        connection: &mut PgConnection,
-        names: &[&str],
-    ) -> Result<bool, sqlx::Error> {
-        sqlx::query_scalar("SELECT count(*) = cardinality($1) FROM pg_roles WHERE rolname = ANY($1)")
-            .bind(names)
-            .fetch_one(connection)
-            .await
-    }
-
     /// The roles by which the login of a connection may serve and nothing more; none if it has to migrate itself.
     pub(crate) async fn of_who_only_serves(
         connection: &mut PgConnection,
@@ -170,6 +159,14 @@ pub(crate) async fn past_the_grants(
         Some((.., true)) => Some(Past::Schema),
         _ => None,
     })
+}
+
+/// Whether there is a role of this name.
+pub(crate) async fn is_there(connection: &mut PgConnection, role: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)")
+        .bind(role)
+        .fetch_one(connection)
+        .await
 }
 
 /// A name as SQL text.
