@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     // none anywhere, and is closed to debuggers of its own user.
     let _ = (setrlimit(Resource::RLIMIT_CORE, 0, 0), set_dumpable(false));
     match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             cli::fail(error.as_ref());
             ExitCode::FAILURE
@@ -65,10 +65,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     // What the program says of itself depends on no configuration.
     if matches!(arguments.command, Subcommands::Openapi) {
-        return cli::openapi::run();
+        cli::openapi::run()?;
+        return Ok(ExitCode::SUCCESS);
     }
     let config = Config::load(arguments.config.as_deref(), std::env::vars_os())?;
     telemetry::start(&config.log)?;
@@ -84,11 +85,12 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             Subcommands::Rebuild(arguments) => cli::rebuild::run(&config, &arguments).await,
             Subcommands::Replay(arguments) => cli::replay::run(&config, &arguments).await,
             Subcommands::Doctor(arguments) => cli::doctor::run(&config, &arguments).await,
-            Subcommands::Psql(arguments) => cli::psql::run(&config, &arguments).await,
+            Subcommands::Psql(arguments) => return cli::psql::run(&config, &arguments).await,
             Subcommands::Password(arguments) => cli::password::run(&config, &arguments).await,
             Subcommands::Openapi => cli::openapi::run(),
             Subcommands::Migrate => cli::migrate::run(&config).await,
-        }
+        }?;
+        Ok(ExitCode::SUCCESS)
     })
 }
 

@@ -18,6 +18,7 @@ use counterfoil::config::Config;
 use counterfoil::ops::telemetry;
 use counterfoil::passwords::Password;
 use counterfoil::postgres::connect::Database;
+use counterfoil::postgres::private::PrivateCluster;
 use serde::Serialize;
 use std::error::Error;
 use std::fmt::Display;
@@ -103,15 +104,21 @@ pub(crate) async fn with_database_until<T>(
     // A connection that is still at work is not waited for.
     let _ = tokio::time::timeout(CLOSE, database.pool.close()).await;
     if let Some(cluster) = database.private {
-        tokio::select! {
-            left = cluster.leave(&say) => left?,
-            again = signalled() => {
-                again?;
-                say("the private PostgreSQL is not waited for any more; what it was asked to do, it does");
-            }
-        }
+        leave(cluster).await?;
     }
     result
+}
+
+/// Gives the private cluster up. A signal ends the wait for it.
+pub(crate) async fn leave(cluster: PrivateCluster) -> Result<(), Box<dyn Error>> {
+    tokio::select! {
+        left = cluster.leave(&say) => left?,
+        again = signalled() => {
+            again?;
+            say("the private PostgreSQL is not waited for any more; what it was asked to do, it does");
+        }
+    }
+    Ok(())
 }
 
 /// Waits for SIGINT or SIGTERM, or for the terminal to be closed.
@@ -132,15 +139,20 @@ pub(crate) async fn or_signalled<T>() -> Result<T, Box<dyn Error>> {
     Err("stopped by a signal before it was done".into())
 }
 
+/// Bytes that are read of standard input, which no password has.
+const MOST: u64 = 64 * 1024;
+
 /// Reads a password from standard input: one line, whatever its end, with or without a byte order mark.
 pub(crate) fn password_from_stdin() -> Result<Password, Box<dyn Error>> {
     let wrong = |what: &dyn Display| format!("the password from standard input: {what}");
-    let mut text = String::new();
-    let read = std::io::stdin().lock().take(64 * 1024).read_to_string(&mut text);
-    read.map_err(|error| match error.kind() {
-        ErrorKind::InvalidData => wrong(&"it is not UTF-8"),
-        _ => wrong(&error),
-    })?;
+    let mut read = Vec::new();
+    std::io::stdin().lock().take(MOST).read_to_end(&mut read).map_err(|error| wrong(&error))?;
+    let text = if read.len() as u64 == MOST {
+        // It may be cut amid a character; what is wrong with it is its length.
+        String::from_utf8_lossy(&read).into_owned()
+    } else {
+        String::from_utf8(read).map_err(|_| wrong(&"it is not UTF-8"))?
+    };
     let line = text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
     Ok(Password::chosen(line.into()).map_err(|what| wrong(&what))?)
 }

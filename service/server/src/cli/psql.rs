@@ -1,14 +1,18 @@
 //! `counterfoil psql`.
 
-use super::{or_signalled, say};
+use super::{leave, or_signalled, say};
 use counterfoil::config::Config;
 use counterfoil::postgres::connect::PRIVATE_DATABASE;
 use counterfoil::postgres::private::{PrivateCluster, PrivateError, exists};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::error::Error;
 use std::ffi::OsString;
-use std::process::ExitStatus;
+use std::process::{ExitCode, ExitStatus};
+use std::time::Duration;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -17,9 +21,13 @@ pub(crate) struct Arguments {
     arguments: Vec<OsString>,
 }
 
-pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+/// How long psql has to set the terminal right, once it is asked to end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Returns psql's own exit code.
+pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if config.database_url.is_some() {
-        return Err(r#"this is for the private cluster, and DATABASE_URL names another database: psql "$DATABASE_URL" reaches that"#.into());
+        return Err("this is for the private cluster, and database_url (DATABASE_URL) names another database: give that address to psql itself".into());
     }
     if !exists(&config.data_dir)? {
         return Err("there is no private PostgreSQL cluster yet: `counterfoil serve` makes it".into());
@@ -29,10 +37,10 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
         stopped = or_signalled() => stopped?,
     };
     let ended = until_it_ends(cluster.psql(PRIVATE_DATABASE), arguments).await;
-    cluster.leave(&say).await?;
-    match ended? {
-        status if status.success() => Ok(()),
-        status => Err(format!("psql: {status}").into()),
+    leave(cluster).await?;
+    match ended?.code().and_then(|code| u8::try_from(code).ok()) {
+        Some(code) => Ok(code.into()),
+        None => Err("psql was ended by a signal".into()),
     }
 }
 
@@ -43,8 +51,13 @@ async fn until_it_ends(mut psql: Command, arguments: &Arguments) -> Result<ExitS
     let no_psql = |error| PrivateError::Program { program: "psql", detail: format!("{error}") };
     let mut child = psql.args(&arguments.arguments).kill_on_drop(true).spawn().map_err(no_psql)?;
     tokio::select! {
-        ended = child.wait() => Ok(ended?),
-        _ = terminate.recv() => Err("stopped by a signal before psql ended".into()),
-        _ = hangup.recv() => Err("stopped by a signal before psql ended".into()),
+        ended = child.wait() => return Ok(ended?),
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
     }
+    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+    let _ = timeout(FAREWELL, child.wait()).await;
+    Err("stopped by a signal before psql ended".into())
 }

@@ -52,9 +52,9 @@ impl Config {
 }
 
 /// The most of anything that is counted: beyond it a semaphore would not hold, and a rate would have no period.
-const MOST: u64 = 1_000_000;
+pub(super) const MOST: u64 = 1_000_000;
 /// The longest that a drain may take over one of its parts, in milliseconds: an hour.
-const LONGEST_DRAIN: u64 = 3_600_000;
+pub(super) const LONGEST_DRAIN: u64 = 3_600_000;
 
 impl Limits {
     /// A limit of nothing would answer nobody.

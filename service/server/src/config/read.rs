@@ -112,9 +112,10 @@ impl Config {
                 .ok_or_else(|| wrong("there is no such field".into()))?;
         }
         *place = like(place, value);
-        let place = path.to_ascii_lowercase().replace("__", ".");
-        serde_json::from_value(tree)
-            .map_err(|error| wrong(shape::told(&place).unwrap_or_else(|| error.to_string())))
+        serde_path_to_error::deserialize(tree).map_err(|error| {
+            let place = error.path().to_string();
+            wrong(shape::told(&place).unwrap_or_else(|| error.into_inner().to_string()))
+        })
     }
 }
 

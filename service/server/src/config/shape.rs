@@ -1,6 +1,7 @@
 //! What a configuration has to look like, in the words of whoever writes one.
 
 use super::Config;
+use super::check::{LONGEST_DRAIN, MOST};
 use serde_json::Value;
 use serde_saphyr::{Error, with_deserializer_from_str};
 
@@ -27,8 +28,8 @@ pub(super) fn read(text: &str) -> Result<Config, String> {
 fn said_better(error: &Error, place: &str) -> Option<String> {
     match error {
         Error::DuplicateMappingKey { key: Some(key), .. } => Some(format!("{key} stands there twice")),
-        // These name what there is.
-        Error::SerdeUnknownField { .. } | Error::SerdeUnknownVariant { .. } => None,
+        // It names what there is.
+        Error::SerdeUnknownField { .. } => None,
         _ => {
             let default = default(place)?;
             let named = if place == "." { "the file" } else { place };
@@ -57,9 +58,9 @@ fn default(place: &str) -> Option<Value> {
 fn wanted(place: &str, default: &Value) -> String {
     match default {
         Value::Number(number) if place.starts_with("drain.") => {
-            format!("is a whole number of milliseconds, such as {number}")
+            format!("is a whole number of milliseconds, up to {LONGEST_DRAIN}, such as {number}")
         }
-        Value::Number(number) => format!("is a whole number above 0, such as {number}"),
+        Value::Number(number) => format!("is a whole number from 1 to {MOST}, such as {number}"),
         Value::Bool(_) => "is true or false".into(),
         Value::Array(_) if place.ends_with(']') => "is a network, such as 10.0.0.0/8".into(),
         Value::Array(_) => "is a list of networks, such as [10.0.0.0/8]".into(),
@@ -67,6 +68,10 @@ fn wanted(place: &str, default: &Value) -> String {
             let names: Vec<&str> = fields.keys().map(String::as_str).collect();
             format!("has fields of its own, any of {}", names.join(", "))
         }
+        Value::String(text) if place.ends_with(".addr") => {
+            format!("is an IP address and a port, such as {text}")
+        }
+        Value::String(_) if place == "log.format" => "is text or json".into(),
         Value::String(text) => format!("is one text, such as {text}"),
         Value::Null => "is one text".into(),
     }

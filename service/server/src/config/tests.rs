@@ -113,7 +113,7 @@ fn what_is_wrong_is_named() {
         (
             "drain:\n  notice_ms: -1\n",
             vec![],
-            "line 2: drain.notice_ms is a whole number of milliseconds, such as 500",
+            "line 2: drain.notice_ms is a whole number of milliseconds, up to 3600000, such as 500",
         ),
         ("42\n", vec![], "line 1: the file has fields of its own, any of data_dir, "),
         ("- a\n", vec![], "the file has fields of its own"),
@@ -121,12 +121,21 @@ fn what_is_wrong_is_named() {
         (
             "limits:\n  requests: many\n",
             vec![],
-            "line 2: limits.requests is a whole number above 0, such as 2048",
+            "line 2: limits.requests is a whole number from 1 to 1000000, such as 2048",
         ),
         ("limits:\n  failures_burst: -1\n", vec![], "line 2: limits.failures_burst is a whole number"),
         ("metrics:\n  enabled: perhaps\n", vec![], "line 2: metrics.enabled is true or false"),
-        ("metrics:\n  addr: here\n", vec![], "line 2: metrics.addr is one text, such as 127.0.0.1:9464"),
-        ("log:\n  format: xml\n", vec![], "expected one of text, json"),
+        (
+            "limits:\n  requests: 99999999999999999999\n",
+            vec![],
+            "line 2: limits.requests is a whole number from 1 to",
+        ),
+        (
+            "metrics:\n  addr: here\n",
+            vec![],
+            "line 2: metrics.addr is an IP address and a port, such as 127.0.0.1:9464",
+        ),
+        ("log:\n  format: xml\n", vec![], "line 2: log.format is text or json"),
         ("api:\n  addr: 127.0.0.1:1\napi:\n  addr: 127.0.0.1:2\n", vec![], "line 3: api stands there twice"),
         (
             "trusted_proxies: 10.0.0.0/8\n",
@@ -142,7 +151,18 @@ fn what_is_wrong_is_named() {
         (
             "",
             vec![("COUNTERFOIL__LIMITS__REQUESTS", "many")],
-            "limits.requests is a whole number above 0, such as 2048",
+            "limits.requests is a whole number from 1 to 1000000, such as 2048",
+        ),
+        ("", vec![("COUNTERFOIL__LOG__FORMAT", "xml")], "log.format is text or json"),
+        (
+            "",
+            vec![("COUNTERFOIL__TRUSTED_PROXIES", "::1/128, 10.0.0.0/33")],
+            "trusted_proxies[1] is a network, such as 10.0.0.0/8",
+        ),
+        (
+            "",
+            vec![("COUNTERFOIL__TRUSTED_PROXIES", "[10.0.0.0/8]")],
+            "trusted_proxies[0] is a network, such as",
         ),
         ("prefixes:\n  session: x_\n", vec![], "line 2"),
         ("prefixes:\n  personal: 12\n", vec![], "line 2"),

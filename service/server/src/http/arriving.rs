@@ -5,12 +5,17 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 /// Bytes that are read and dropped after an answer that did not wait for them, at most.
 pub(super) const LINGER_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bodies of a connection that are read on at a time. Each keeps one of its streams from the client.
+const LINGERING: usize = 8;
 
 /// See the module. Once nobody wants one of HTTP/2, what still comes of it is read and dropped for a moment: hyper would
 /// reset the stream instead, as RFC 9113 section 8.1 allows, and some clients then discard the answer, which the same
@@ -18,19 +23,46 @@ pub(super) const LINGER_BYTES: usize = 2 * 1024 * 1024;
 pub(super) struct Arriving {
     /// None once it is dropped.
     body: Option<Incoming>,
-    /// How long it is read on, if it is.
-    reads_on: Option<Duration>,
+    /// How it is read on, if it is.
+    lingers: Option<Lingering>,
+}
+
+/// How long bodies of a connection are read on, and for how many of them there is still a place: the others are reset.
+#[derive(Clone)]
+pub(super) struct Lingering {
+    time: Duration,
+    places: Arc<Semaphore>,
+}
+
+impl Lingering {
+    /// None is read on yet.
+    pub(super) fn new(time: Duration) -> Self {
+        Self { time, places: Arc::new(Semaphore::new(LINGERING)) }
+    }
+
+    fn read_on(self, mut body: Incoming) {
+        if body.is_end_stream() {
+            return;
+        }
+        let (Ok(place), Ok(runtime)) = (self.places.try_acquire_owned(), Handle::try_current()) else {
+            return;
+        };
+        runtime.spawn(async move {
+            let _ = tokio::time::timeout(self.time, drop_the_rest(&mut body)).await;
+            drop((body, place));
+        });
+    }
 }
 
 impl Arriving {
     /// One of HTTP/1.1.
     pub(super) fn new(body: Incoming) -> Self {
-        Self { body: Some(body), reads_on: None }
+        Self { body: Some(body), lingers: None }
     }
 
-    /// One of HTTP/2, and how long it is read on.
-    pub(super) fn of_stream(body: Incoming, reads_on: Duration) -> Self {
-        Self { body: Some(body), reads_on: Some(reads_on) }
+    /// One of HTTP/2.
+    pub(super) fn of_stream(body: Incoming, lingers: Lingering) -> Self {
+        Self { body: Some(body), lingers: Some(lingers) }
     }
 }
 
@@ -56,19 +88,15 @@ impl Body for Arriving {
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        let (Some(body), Some(reads_on)) = (self.body.take(), self.reads_on) else { return };
-        if body.is_end_stream() {
-            return;
-        }
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(tokio::time::timeout(reads_on, drop_the_rest(body)));
+        if let (Some(body), Some(lingers)) = (self.body.take(), self.lingers.take()) {
+            lingers.read_on(body);
         }
     }
 }
 
-async fn drop_the_rest(mut body: Incoming) {
+async fn drop_the_rest(body: &mut Incoming) {
     let mut came = 0;
-    while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+    while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
         came += frame.data_ref().map_or(0, Bytes::len);
         if came >= LINGER_BYTES {
             return;

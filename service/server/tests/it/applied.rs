@@ -1,8 +1,8 @@
 //! The index follows the log: what is committed is applied, whatever becomes of the database, and another log than the
 //! one that was applied is refused.
 
-use crate::support::Service;
 use crate::support::people::{add_member, command, commit, person};
+use crate::support::{PATIENCE, Service};
 use counterfoil::clock::Clock;
 use counterfoil::event_log::append::head;
 use counterfoil::read_model::applier::Applier;
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 pub(crate) const SOON: Duration = Duration::from_secs(3);
@@ -150,6 +150,7 @@ async fn what_is_appended_while_the_index_loads_comes_by_following_the_log() {
     // The index of another node, held up once it has read where the log ends.
     run(&mut superuser, "BEGIN; LOCK TABLE gateways IN ACCESS EXCLUSIVE MODE").await;
     let mut connection = service.database.options.connect().await.unwrap();
+    let loader: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.unwrap();
     let index = Arc::new(DigestIndex::new([1, 2]));
     let loading = {
         let index = index.clone();
@@ -158,8 +159,11 @@ async fn what_is_appended_while_the_index_loads_comes_by_following_the_log() {
             (applier, connection)
         })
     };
-    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'gateways'::regclass AND NOT granted)";
-    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut superuser).await.unwrap() {
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks
+        WHERE relation = 'gateways'::regclass AND pid = $1 AND NOT granted)";
+    let until = Instant::now() + PATIENCE;
+    while !sqlx::query_scalar::<_, bool>(waits).bind(loader).fetch_one(&mut superuser).await.unwrap() {
+        assert!(Instant::now() < until, "the index loads without the gateways");
         sleep(Duration::from_millis(5)).await;
     }
     let issued = service.issue(json!({})).await;

@@ -88,7 +88,7 @@ async fn run(administrator: &mut PgConnection, sql: &str) {
 /// that doctor names does.
 type Break = (&'static str, &'static str, &'static str, Option<&'static str>);
 
-const SCHEMA: [Break; 28] = [
+const SCHEMA: [Break; 30] = [
     ("DROP TRIGGER events_are_append_only ON events", "trigger", "not there", None),
     ("ALTER TABLE events DISABLE TRIGGER events_are_append_only", "trigger", "disabled", None),
     (
@@ -163,6 +163,9 @@ const SCHEMA: [Break; 28] = [
         "transaction_read_only",
         None,
     ),
+    // Whoever migrates is refused as the service is.
+    ("ALTER ROLE postgres SET synchronous_commit = off", "settings", "synchronous_commit", None),
+    ("ALTER ROLE postgres SET default_transaction_read_only = on", "settings", "transaction_read_only", None),
     // Who mends it finds a session that only reads, too.
     (
         "ALTER DATABASE counterfoil SET default_transaction_read_only = on",

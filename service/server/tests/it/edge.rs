@@ -61,6 +61,8 @@ async fn what_cannot_be_read_is_told_so() {
     ] {
         oauth_is_told_in_its_form(&service, &wrong).await;
     }
+    let too_long = format!("GET /oauth2/{} HTTP/1.1\r\n\r\n", long(70_000));
+    exchange(service.base(), &too_long).await.assert_oauth(414, "invalid_request");
 
     // An answer that was under way comes first, whole.
     let mut raw = Raw::to(service.base()).await;
@@ -88,12 +90,23 @@ async fn oauth_is_told_in_its_form(service: &Service, (headers, status): &(Strin
         }
         raw.answer().await.assert_oauth(*status, "invalid_request");
     }
-    // And what comes after it at another door has the form of that door.
-    let mut raw = Raw::to(service.base()).await;
-    raw.send(GET_OAUTH).await;
-    raw.answer().await;
-    raw.send(bad.replace("/oauth2/introspect", "/v1/token")).await;
-    assert_eq!(raw.answer().await.header("content-type"), Some("application/problem+json"));
+    // And what comes after it at another door has the form of that door, in whatever pieces it comes.
+    let elsewhere = bad.replace("/oauth2/introspect", "/v1/token");
+    for piece in [1, 9, elsewhere.len()] {
+        let mut raw = Raw::to(service.base()).await;
+        raw.send(GET_OAUTH).await;
+        raw.answer().await;
+        for piece in elsewhere.as_bytes().chunks(piece).take(40) {
+            raw.send(piece).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        raw.send(&elsewhere[(40 * piece).min(elsewhere.len())..]).await;
+        assert_eq!(raw.answer().await.header("content-type"), Some("application/problem+json"));
+    }
+    // A long target comes in pieces, too.
+    let long = bad.replace("introspect", &format!("introspect?{}", "x".repeat(9000)));
+    let answer = exchange(service.base(), &long).await;
+    assert_eq!((answer.status / 100, answer.header("content-type")), (4, Some("application/json")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 mod crashes;
 mod names;
 mod places;
+mod psql;
 mod read_only;
 
 use crate::support::Scratch;

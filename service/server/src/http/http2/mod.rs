@@ -5,7 +5,7 @@ mod pieces;
 mod streams;
 mod tasks;
 
-use super::arriving::Arriving;
+use super::arriving::{Arriving, Lingering};
 use super::connection::{Answers, Bounds, close};
 use super::edge::HEAD_BYTES;
 use super::wire::Wire;
@@ -48,10 +48,11 @@ pub(super) async fn serve<A: Answers>(wire: Wire, peer: IpAddr, answers: &Arc<A>
         return close(wire.with_last(CALM), answers.bounds()).await;
     };
     let tasks = Tasks::default();
+    let lingering = Lingering::new(times.linger);
     let service = service_fn(|request: Request<Incoming>| {
         let (stream, has_place) = streams.begin();
-        let answers = answers.clone();
-        let request = request.map(|body| Arriving::of_stream(body, times.linger));
+        let (answers, lingering) = (answers.clone(), lingering.clone());
+        let request = request.map(|body| Arriving::of_stream(body, lingering));
         async move {
             let progress = PROGRESS.get();
             let is_head = request.method() == Method::HEAD;

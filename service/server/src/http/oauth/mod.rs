@@ -13,7 +13,10 @@ pub(crate) use metadata::document as metadata_document;
 pub use metadata::{__path_metadata, __path_openid_metadata, metadata, more_metadata_paths, openid_metadata};
 pub use revoke::{__path_revoke, revoke};
 
-/// Whether this path is one of theirs, or looks like one: what is refused there has the form of RFC 6749.
+/// How their paths begin. What is refused below it has the form of RFC 6749, whether there is such a door or not.
+pub(crate) const BELOW: &str = "/oauth2/";
+
+/// Whether this path is below it.
 pub(crate) fn has(path: &str) -> bool {
-    path.starts_with("/oauth2/")
+    path.starts_with(BELOW)
 }

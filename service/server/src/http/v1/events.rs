@@ -174,27 +174,30 @@ fn answer(media_type: &'static str, body: Body) -> Response {
     response
 }
 
-/// Whether the stream is what is asked for: it is named, and pages are wanted less, or as much and named after it (RFC 9110
-/// section 12.5.1).
+/// Whether the stream is what is asked for: it is named, and pages are wanted less; or as much, and not named before it
+/// (RFC 9110 section 12.5.1).
 fn wants_stream(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let ranges = accepted.flat_map(|line| line.split(',')).map(weighed);
-    let mut best = (false, 0.0);
-    for (essence, weight) in ranges {
-        let is_stream = essence.eq_ignore_ascii_case(NDJSON);
-        if (is_stream || essence.eq_ignore_ascii_case("application/json")) && weight > best.1 {
-            best = (is_stream, weight);
-        }
+    let ranges: Vec<_> = accepted.flat_map(|line| line.split(',')).map(weighed).collect();
+    let find = |range: &str| {
+        let place = ranges.iter().position(|(essence, _)| essence.eq_ignore_ascii_case(range))?;
+        Some((ranges[place].1, place))
+    };
+    let Some((stream, place)) = find(NDJSON).filter(|(weight, _)| *weight > 0) else { return false };
+    match find("application/json") {
+        Some((pages, before)) => stream > pages || stream == pages && place < before,
+        None => find("application/*").or_else(|| find("*/*")).is_none_or(|(pages, _)| stream >= pages),
     }
-    best.0
 }
 
-/// A media range without its parameters, and how much it is wanted: 1, unless it says so and that is a number.
-fn weighed(range: &str) -> (&str, f32) {
+/// A media range without its parameters, and how much it is wanted, in thousandths: wholly, unless it says so and that is
+/// a number.
+fn weighed(range: &str) -> (&str, u16) {
     let mut parts = range.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
     let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-    (essence, weight.and_then(|text| text.parse().ok()).unwrap_or(1.0))
+    let weight = weight.and_then(|text| text.parse::<f32>().ok());
+    (essence, weight.map_or(1000, |weight| (weight * 1000.0).round() as u16))
 }
 
 #[cfg(test)]
@@ -213,6 +216,10 @@ mod tests {
             (&["application/x-ndjson;q=0"], false),
             (&["application/json;q=0", "application/x-ndjson; q=0.001"], true),
             (&["*/*"], false),
+            (&["*/*, application/x-ndjson"], true),
+            (&["*/*, application/x-ndjson;q=0.1"], false),
+            (&["application/*;q=0.5, */*, application/x-ndjson;q=0.6"], true),
+            (&["application/*, application/json;q=0.2, application/x-ndjson;q=0.3"], true),
             (&["text/html"], false),
             (&[], false),
         ] {

@@ -1,7 +1,5 @@
 //! Whether the head of a request is here, so that hyper and its buffers come no earlier.
 
-use crate::http::oauth;
-use http::Uri;
 use httparse::{EMPTY_HEADER, Request, Status};
 
 /// Header lines that hyper reads at most. It refuses more, and need not wait for their end to do so.
@@ -16,19 +14,6 @@ pub(super) fn is_whole(bytes: &[u8], known: usize) -> bool {
     }
     let mut lines = [EMPTY_HEADER; LINES];
     !matches!(Request::new(&mut lines).parse(bytes), Ok(Status::Partial))
-}
-
-/// Whether a request that begins with these bytes asks a door of OAuth's; None, if its target is not among them.
-pub(super) fn asks_oauth(bytes: &[u8]) -> Option<bool> {
-    let mut request = Request::new(&mut []);
-    // Its target is known however the rest looks.
-    let _ = request.parse(bytes);
-    let target = request.path?;
-    // In absolute form, too (RFC 9112 section 3.2.2).
-    Some(
-        oauth::has(target)
-            || !target.starts_with('/') && target.parse().is_ok_and(|uri: Uri| oauth::has(uri.path())),
-    )
 }
 
 /// Lines may end in LF alone (RFC 9112 section 2.2).
@@ -61,23 +46,6 @@ mod tests {
                 let more = format!("{head}GET / HTTP/1.1\r\n");
                 assert!(is_whole(more.as_bytes(), known), "{end:?} {known}");
             }
-        }
-    }
-
-    #[test]
-    fn whom_a_request_asks_is_in_its_first_line() {
-        for (bytes, asks) in [
-            ("POST /oauth2/introspect HTTP/1.1\r\nContent-Length: abc\r\n\r\n", Some(true)),
-            ("\r\nBREW /oauth2/ HTTP/9", Some(true)),
-            ("POST http://a.example/oauth2/revoke?a HTTP/1.1\r\n: ", Some(true)),
-            ("POST http://a.example/v1/oauth2/ HTTP/1.1\r\n", Some(false)),
-            ("GET /oauth2 HTTP/1.1\r\n", Some(false)),
-            ("OPTIONS * HTTP/1.1\r\n", Some(false)),
-            ("POST /oauth2/intro", None),
-            ("token=x&a=/oauth2/\r\n", None),
-            ("", None),
-        ] {
-            assert_eq!(asks_oauth(bytes.as_bytes()), asks, "{bytes:?}");
         }
     }
 

@@ -6,6 +6,7 @@
 //! a connection that is closed while its client still sends would end in a reset, which can overtake the answer; here what
 //! still comes is read and dropped for a moment.
 
+mod asked;
 mod frames;
 mod head;
 mod opening;
@@ -21,6 +22,7 @@ use super::progress::{Phase, Progress};
 use super::slow::{Crowd, Waiting};
 use crate::clock::{Clock, request_id};
 use crate::ops::metrics::Metrics;
+use asked::Asked;
 use frames::Frames;
 use http::StatusCode;
 use socket2::SockRef;
@@ -45,8 +47,7 @@ pub struct Wire {
     times: Times,
     /// What was read before there was hyper, and is read again.
     again: Vec<u8>,
-    /// Whether the last request that came asked a door of OAuth's.
-    at_oauth: bool,
+    asked: Asked,
     frames: Frames,
     reading: Deadline,
     writing: Deadline,
@@ -79,7 +80,7 @@ impl Wire {
             metrics: bounds.metrics.clone(),
             times: bounds.times,
             again: Vec::new(),
-            at_oauth: false,
+            asked: Asked::default(),
             frames: Frames::default(),
             reading: Deadline::default(),
             writing: Deadline::default(),
@@ -128,14 +129,18 @@ impl Wire {
         io::ErrorKind::TimedOut.into()
     }
 
+    /// What comes from now on is of the next request. One that came together with the request before it has begun already.
+    fn waits_for_the_next(&mut self) {
+        self.reading.at = None;
+        self.progress.goes_on(Phase::Waiting);
+        self.asked.begins();
+    }
+
     /// Waits for more, as long as the phase allows. A head that is not whole soon is waited for without hyper.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.progress.phase() {
             Phase::Request | Phase::Rests => return Poll::Pending,
-            Phase::Answered => {
-                self.reading.at = None;
-                self.progress.goes_on(Phase::Waiting);
-            }
+            Phase::Answered => self.waits_for_the_next(),
             Phase::Waiting => {}
             Phase::Streams if !self.frames.is_within() => return Poll::Pending,
             Phase::Streams if self.reading.passed(self.times.head, cx) => {
@@ -148,14 +153,6 @@ impl Wire {
             self.progress.goes_on(Phase::Rests);
         }
         Poll::Pending
-    }
-
-    /// Looks whom a request asks whose head begins with these bytes, in case that it is refused before anybody else does.
-    /// One that came together with the request before it is taken to ask the same: hyper alone knows where it begins.
-    fn sees(&mut self, bytes: &[u8]) {
-        if let Some(at_oauth) = head::asks_oauth(bytes) {
-            self.at_oauth = at_oauth;
-        }
     }
 
     /// Reads again what has been read, and what has come since.
@@ -261,7 +258,7 @@ impl Wire {
         self.metrics.framing(status.as_u16());
         let (request_id, peer, status_code) = (id, self.peer, status.as_u16());
         tracing::info!(target: "counterfoil::request", %request_id, status = status_code, %peer, "request");
-        Problem::framing(status).into_last_message(self.at_oauth, id)
+        Problem::framing(status).into_last_message(self.asked.at_oauth(), id)
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -311,8 +308,11 @@ impl AsyncRead for Wire {
         } else {
             self.read_again(cx, buffer);
         }
-        if matches!(self.progress.phase(), Phase::Waiting | Phase::Answered) {
-            self.sees(&buffer.filled()[before..]);
+        if self.progress.phase() == Phase::Answered {
+            self.waits_for_the_next();
+        }
+        if self.progress.phase() == Phase::Waiting {
+            self.asked.came(&buffer.filled()[before..]);
         }
         Poll::Ready(Ok(()))
     }

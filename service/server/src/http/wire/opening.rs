@@ -38,8 +38,7 @@ impl Wire {
         // What hyper has left is part of a head, in which it saw no end.
         let (mut start, mut known) = (0, self.again.len());
         let mut begun = known > 0;
-        self.reading.at = None;
-        self.progress.goes_on(Phase::Waiting);
+        self.waits_for_the_next();
         loop {
             start += head::empty_lines(&self.again[start..]);
             if let Some(next) = self.opening(first, start, known) {
@@ -116,8 +115,9 @@ impl Wire {
     /// Our own answer to a head for which there is no room.
     fn no_room(&mut self) -> Next {
         self.progress.makes_way();
-        let (at_oauth, id) = (head::asks_oauth(&self.again), request_id(self.clock.now()));
-        self.ends_with(Problem::overloaded().into_last_message(at_oauth == Some(true), id));
+        self.asked.came(&self.again);
+        let (at_oauth, id) = (self.asked.at_oauth(), request_id(self.clock.now()));
+        self.ends_with(Problem::overloaded().into_last_message(at_oauth, id));
         Next::End
     }
 

@@ -23,21 +23,26 @@ pub(super) fn judge(text: &str, number: u32) -> Check {
     Check::wrong("version", format!("{found} is older than {OLDEST}"), mend)
 }
 
-/// A session of the service has the settings without which no promise could be kept.
+/// The sessions of ours have the settings without which no promise could be kept: those that serve, and those that migrate,
+/// without which none serves.
 pub(super) async fn settings(patient: &mut Patient) -> Result<Vec<Check>, sqlx::Error> {
-    let mut session = bounded(&patient.service).await?;
     // It reads only, whatever is set: no setting mends that.
-    if sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut session).await? {
-        session.close().await?;
+    if sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut patient.administrator).await? {
         return Ok(vec![standby(patient)]);
     }
-    let wrong = settings::wrong(&mut session).await?;
-    let mut checks = Vec::new();
-    for settings::Wrong { name, found, wanted, why } in wrong {
-        let found = format!("{name} is {found:?} and must be {wanted:?}: {why}");
-        checks.push(Check::wrong("settings", found, mend(patient, &mut session, name, wanted).await?));
+    let mut checks: Vec<Check> = Vec::new();
+    for options in [&patient.service, &patient.migrating] {
+        let mut session = bounded(options).await?;
+        for settings::Wrong { name, found, wanted, why } in settings::wrong(&mut session).await? {
+            let mend = mend(patient, &mut session, name, wanted).await?;
+            let found = format!("{name} is {found:?} and must be {wanted:?}: {why}");
+            // What was set for all shows in each.
+            if checks.iter().all(|check| check.mend.as_ref() != Some(&mend)) {
+                checks.push(Check::wrong("settings", found, mend));
+            }
+        }
+        session.close().await?;
     }
-    session.close().await?;
     if checks.is_empty() {
         let found = format!("all {} that matter are as they must be in a session of ours", settings::COUNT);
         checks.push(Check::good("settings", found));

@@ -36,6 +36,8 @@ struct Patient {
     administrator: PgConnection,
     /// How the service would connect.
     service: PgConnectOptions,
+    /// How the sessions begin that migrate.
+    migrating: PgConnectOptions,
     roles: Roles,
     /// How an operator runs SQL on it.
     shell: Shell,
@@ -117,6 +119,7 @@ async fn connect_private(cluster: &PrivateCluster) -> Result<Option<Patient>, sq
         Ok(administrator) => Ok(Some(Patient {
             administrator,
             service: settings::for_service(cluster.login(&roles.service, PRIVATE_DATABASE)),
+            migrating: settings::for_service(options),
             roles,
             // It is stopped again after this, if nobody uses it.
             shell: Shell("counterfoil psql".into()),
@@ -181,7 +184,8 @@ async fn connect_given(given: &Given) -> Result<Patient, DatabaseError> {
     // Before the first start there may be no role to work as.
     let is_made = is_there(&mut administrator, &roles.service).await?;
     let service = if is_made { given.service(&roles) } else { settings::for_service(given.serving.clone()) };
-    Ok(Patient { administrator, service, roles, shell })
+    let migrating = settings::for_service(given.migrating.as_ref().unwrap_or(&given.serving).clone());
+    Ok(Patient { administrator, service, migrating, roles, shell })
 }
 
 async fn bounded(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {

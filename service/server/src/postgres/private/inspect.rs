@@ -4,7 +4,8 @@ use super::account::Account;
 use super::binaries::Binaries;
 use super::locks::Lock;
 use super::postmaster::{Found, look};
-use super::{GATE, IN_USE, PrivateError, directory, place};
+use super::{GATE, IN_USE, PrivateError, directory, file_error, place};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// A cluster as it was found.
@@ -45,7 +46,10 @@ pub fn exists(data_dir: &Path) -> Result<bool, PrivateError> {
 
 /// The data directory by its own path, and the cluster's; none if there is none yet.
 fn cluster(data_dir: &Path, account: &Account) -> Result<Option<(PathBuf, PathBuf)>, PrivateError> {
-    let Ok(data_dir) = data_dir.canonicalize() else { return Ok(None) };
+    let data_dir = match data_dir.canonicalize() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        found => found.map_err(file_error("cannot look at", data_dir))?,
+    };
     let cluster = place::find(&data_dir, account, &|_| {})?;
     Ok(place::version(&cluster)?.map(|_| (data_dir, cluster)))
 }

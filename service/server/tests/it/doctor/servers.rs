@@ -59,15 +59,6 @@ async fn a_database_that_only_reads_is_named_at_a_start_and_the_named_command_me
     let (done, said, _) = shell(&mend);
     assert!(done, "{mend}: {said}");
     beside(&program).assert_whole(&mend);
-    // The cluster runs for psql alone, and what psql says of its statements is passed on.
-    assert!(!program.data_dir().join("postgres/postmaster.pid").exists());
-    assert_eq!(shell("echo 'SELECT 6 * 7' | counterfoil psql -At").2, "42\n");
-    let (done, said, _) = shell("counterfoil psql -c 'SELECT nothing'");
-    assert!(!done && said.contains("psql: exit status: 1"), "{said}");
-    let (done, said, _) = shell("DATABASE_URL=postgres://a@b/c counterfoil psql");
-    assert!(!done && said.contains(r#"psql "$DATABASE_URL""#), "{said}");
-    let (done, said, _) = shell("COUNTERFOIL__DATA_DIR=$(mktemp -d) counterfoil psql -c 'SELECT 1'");
-    assert!(!done && said.contains("no private PostgreSQL cluster yet"), "{said}");
 }
 
 #[tokio::test]
