@@ -1,6 +1,6 @@
 //! Rotation: another plaintext for the same token.
 
-use super::{PreviousEnded, Token, TokenRotated};
+use super::{Previous, PreviousEnded, Token, TokenRotated};
 use crate::actor::Actor;
 use crate::command::{Answer, Decided, Decision, Effects};
 use crate::decide::Context;
@@ -94,6 +94,12 @@ fn ends_previous_by_use(context: &Context<'_>, token: &Token) -> Option<u32> {
     }
 }
 
+/// Whether a token rotates itself with its earlier plaintext: so its holder has not got the present one.
+fn is_by_previous(context: &Context<'_>, token: &Token, previous: &Previous) -> bool {
+    matches!(&context.command.actor, Actor::Token { token_id, generation, .. }
+        if *token_id == token.id && *generation == previous.generation)
+}
+
 /// When the earlier plaintext ends, whether by use, and whether it is the one that was the earlier one before.
 fn overlap(
     context: &Context<'_>,
@@ -110,11 +116,16 @@ fn overlap(
     if token.disabled {
         return Ok((None, false, false));
     }
-    // A successor that was never used may have been lost with its answer: it is replaced, and the plaintext that
-    // its holder does have goes on working, never longer than it would have.
-    let unused = token.previous.as_ref().filter(|p| !used && p.until_used && p.works(now));
-    Ok(match (asked, unused) {
-        (Overlap::UntilUsed, Some(previous)) => (Some(previous.ends_at), true, true),
+    // A successor that was never used, or whose holder goes on with the plaintext before it, may have been lost with its
+    // answer: it is replaced, and the plaintext that its holder does have goes on working, never longer than it would have.
+    let kept = token.previous.as_ref().filter(|previous| {
+        let is_unused = previous.until_used && !used;
+        (is_unused || is_by_previous(context, token, previous)) && previous.works(now)
+    });
+    Ok(match (asked, kept) {
+        (Overlap::UntilUsed, Some(previous)) => {
+            (Some(previous.ends_at.min(now.plus_seconds(UNTIL_USED_LIMIT))), true, true)
+        }
         (Overlap::UntilUsed, None) => (Some(by_own_expiry(now.plus_seconds(UNTIL_USED_LIMIT))), true, false),
         (Overlap::Seconds(0), _) => (None, false, false),
         (Overlap::Seconds(seconds), Some(previous)) => {

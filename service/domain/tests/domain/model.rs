@@ -24,6 +24,16 @@ pub(crate) enum Keep {
     Seconds(i64),
 }
 
+impl Keep {
+    /// For how many seconds at most, and whether a use of the next ends it.
+    fn lasts(self) -> (i64, bool) {
+        match self {
+            Self::UntilUsed => (86_400, true),
+            Self::Seconds(seconds) => (seconds, false),
+        }
+    }
+}
+
 /// What a command came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {

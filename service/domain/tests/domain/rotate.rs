@@ -113,6 +113,26 @@ fn an_unused_successor_is_replaced_in_an_overlap_of_seconds_too() {
 }
 
 #[test]
+fn a_token_that_rotates_itself_again_with_its_earlier_plaintext_keeps_that() {
+    // The answer to the first rotation was lost, be its overlap what it may.
+    for first in [Overlap::UntilUsed, Overlap::Seconds(60)] {
+        let history = issued().and(holder(1, 1), rotate(1, first)).at(10);
+        let again = |overlap| history.clone().when(holder(1, 1), rotate(2, overlap)).happens();
+        for second in [Overlap::UntilUsed, Overlap::Seconds(60), Overlap::Seconds(3600)] {
+            assert_eq!(working(&again(second)), [1, 30], "{first:?} {second:?}");
+        }
+        assert_eq!(working(&again(Overlap::Seconds(0))), [30], "{first:?}");
+        // What is asked for then holds, and prolongs nothing.
+        assert_eq!(working(&again(Overlap::Seconds(20)).at(30)), [30], "{first:?}");
+        let until_used = again(Overlap::UntilUsed).when(Actor::System, used(3)).happens();
+        assert_eq!(working(&until_used), [30], "{first:?}");
+    }
+    let history = issued().and(holder(1, 1), rotate(1, Overlap::Seconds(60))).at(10);
+    let history = history.and(holder(1, 1), rotate(2, Overlap::Seconds(3600)));
+    assert_eq!(working(&history.at(60)), [30]);
+}
+
+#[test]
 fn an_overlap_in_seconds_ends_by_the_clock() {
     let event = TokenRotated { previous_ends_at: Some(at(60)), ..rotated(2) };
     let history =

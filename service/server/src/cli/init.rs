@@ -1,6 +1,6 @@
 //! `counterfoil init`.
 
-use super::{password_from_stdin, show, signalled, with_database};
+use super::{password_from_stdin, show, signalled, with_made_database};
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
 use counterfoil::init::{Printed, again, checked, init, until_served};
@@ -27,7 +27,7 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     // Before a private cluster is made for it.
     checked(organization, owner)?;
     let password = if *password_stdin { Some(password_from_stdin()?) } else { None };
-    with_database(config, async |database| {
+    with_made_database(config, async |database| {
         let clock = Clock::system();
         let made = init(database, &clock, &config.prefixes, organization, owner, password).await?;
         tokio::select! {

@@ -17,7 +17,7 @@ pub(crate) mod verify;
 use counterfoil::config::Config;
 use counterfoil::ops::telemetry;
 use counterfoil::passwords::Password;
-use counterfoil::postgres::connect::Database;
+use counterfoil::postgres::connect::{Database, DatabaseError};
 use counterfoil::postgres::private::PrivateCluster;
 use serde::Serialize;
 use std::error::Error;
@@ -73,20 +73,21 @@ pub(crate) fn show(text: &str, otherwise: &str) -> Result<(), Box<dyn Error>> {
 /// How long the pool may take to close its connections.
 const CLOSE: Duration = Duration::from_secs(1);
 
-/// Does something with the database, and gives the private cluster up whatever came of it. A signal ends the work, unless
-/// that is just done.
+/// Does something with the database that is there, and gives the private cluster up whatever came of it. A signal ends the
+/// work, unless that is just done.
 pub(crate) async fn with_database<T>(
     config: &Config,
     work: impl AsyncFnOnce(&Database) -> Result<T, Box<dyn Error>>,
 ) -> Result<T, Box<dyn Error>> {
-    with_database_until(config, &say, async |database| {
-        tokio::select! {
-            biased;
-            done = work(database) => done,
-            stopped = or_signalled() => stopped,
-        }
-    })
-    .await
+    with_opened(Database::existing(config, &say), until_signalled(work)).await
+}
+
+/// The same with a database that is made and migrated first, where it has to be.
+pub(crate) async fn with_made_database<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Database) -> Result<T, Box<dyn Error>>,
+) -> Result<T, Box<dyn Error>> {
+    with_opened(Database::configured(config, &say), until_signalled(work)).await
 }
 
 /// The same for work that heeds signals itself, and for whoever is to be told how the start is getting on. Signals end the
@@ -96,8 +97,28 @@ pub(crate) async fn with_database_until<T>(
     tell: &(dyn Fn(&str) + Send + Sync),
     work: impl AsyncFnOnce(&Database) -> Result<T, Box<dyn Error>>,
 ) -> Result<T, Box<dyn Error>> {
+    with_opened(Database::configured(config, tell), work).await
+}
+
+/// Work that a signal ends.
+fn until_signalled<T>(
+    work: impl AsyncFnOnce(&Database) -> Result<T, Box<dyn Error>>,
+) -> impl AsyncFnOnce(&Database) -> Result<T, Box<dyn Error>> {
+    async |database: &Database| {
+        tokio::select! {
+            biased;
+            done = work(database) => done,
+            stopped = or_signalled() => stopped,
+        }
+    }
+}
+
+async fn with_opened<T>(
+    open: impl Future<Output = Result<Database, DatabaseError>>,
+    work: impl AsyncFnOnce(&Database) -> Result<T, Box<dyn Error>>,
+) -> Result<T, Box<dyn Error>> {
     let database = tokio::select! {
-        opened = Database::configured(config, tell) => opened?,
+        opened = open => opened?,
         stopped = or_signalled() => stopped?,
     };
     let result = work(&database).await;

@@ -3,7 +3,7 @@
 use super::{leave, or_signalled, say};
 use counterfoil::config::Config;
 use counterfoil::postgres::connect::PRIVATE_DATABASE;
-use counterfoil::postgres::private::{PrivateCluster, PrivateError, exists};
+use counterfoil::postgres::private::{PrivateCluster, PrivateError};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::error::Error;
@@ -29,11 +29,8 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<ExitCo
     if config.database_url.is_some() {
         return Err("this is for the private cluster, and database_url (DATABASE_URL) names another database: give that address to psql itself".into());
     }
-    if !exists(&config.data_dir)? {
-        return Err("there is no private PostgreSQL cluster yet: `counterfoil serve` makes it".into());
-    }
     let cluster = tokio::select! {
-        entered = PrivateCluster::enter(&config.data_dir, &say) => entered?,
+        entered = PrivateCluster::enter_existing(&config.data_dir, &say) => entered?,
         stopped = or_signalled() => stopped?,
     };
     let ended = until_it_ends(cluster.psql(PRIVATE_DATABASE), arguments).await;

@@ -1,13 +1,13 @@
 //! Where the service's database is, and how it connects.
 
 use super::given::Given;
-use super::migrate::{self, MigrateError};
+use super::migrate::{self, Difference, MigrateError};
 use super::private::{OLDEST, PrivateCluster, PrivateError, Say};
 use super::roles::Roles;
 use super::{patience, settings};
 use crate::config::Config;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgPool};
+use sqlx::{ConnectOptions, Connection, PgPool};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -61,6 +61,12 @@ pub enum DatabaseError {
         "the tables are not those of this version, and {0}, as whom DATABASE_URL logs in, may not change them: run `counterfoil migrate` with DATABASE_MIGRATE_URL"
     )]
     NotMigrated(String),
+    /// Nobody has made the tables.
+    #[error("the database has no tables of this service yet: `counterfoil serve` makes them")]
+    NotMade,
+    /// The tables are to be changed first, and this program was not to.
+    #[error("the tables are not those of this version: `counterfoil migrate` makes them so, or says why not")]
+    Outdated,
     /// The addresses are of different databases.
     #[error("DATABASE_URL does not lead to the database that DATABASE_MIGRATE_URL migrated")]
     Elsewhere,
@@ -110,6 +116,28 @@ impl Database {
         }
     }
 
+    /// Opens the configured database as it is. Whoever only looks at it makes no cluster, no role and no table, and changes
+    /// none.
+    ///
+    /// # Errors
+    /// See [`DatabaseError`].
+    pub async fn existing(config: &Config, say: Say<'_>) -> Result<Self, DatabaseError> {
+        match Given::of(config)? {
+            Some(given) => Self::with(given.open_as_it_is(say).await?).await,
+            None => {
+                let cluster = PrivateCluster::enter_existing(&config.data_dir, say).await?;
+                let as_it_is = async {
+                    patience::until_it_answers(&cluster.superuser("postgres"), say).await?;
+                    let options = private_service(&cluster);
+                    refuse_other_tables(&options).await?;
+                    Self::with(options).await
+                };
+                let prepared = as_it_is.await;
+                Self::within(cluster, prepared, say).await
+            }
+        }
+    }
+
     /// Opens the database of `url`, or the private cluster's, and migrates it. Waits for one that is not there yet.
     ///
     /// # Errors
@@ -140,17 +168,26 @@ impl Database {
 
     async fn open_private(data_dir: &Path, say: Say<'_>) -> Result<Self, DatabaseError> {
         let cluster = PrivateCluster::enter(data_dir, say).await?;
-        let prepared = async {
+        let migrated = async {
             let superuser = cluster.superuser("postgres");
             patience::until_it_answers(&superuser, say).await?;
             migrate::ensure_database(&superuser, PRIVATE_DATABASE).await?;
-            let Roles { service, .. } = Roles::private(PRIVATE_DATABASE);
             let superuser = cluster.superuser(PRIVATE_DATABASE);
             settings::check(&settings::for_service(superuser.clone())).await?;
-            migrate::migrate(&superuser, Some(&service), say).await?;
-            Self::with(settings::for_service(cluster.login(&service, PRIVATE_DATABASE))).await
+            migrate::migrate(&superuser, Some(&Roles::private(PRIVATE_DATABASE).service), say).await?;
+            Self::with(private_service(&cluster)).await
         };
-        match prepared.await {
+        let prepared = migrated.await;
+        Self::within(cluster, prepared, say).await
+    }
+
+    /// What was prepared in a cluster, which is given up if that failed.
+    async fn within(
+        cluster: PrivateCluster,
+        prepared: Result<Self, DatabaseError>,
+        say: Say<'_>,
+    ) -> Result<Self, DatabaseError> {
+        match prepared {
             Ok(database) => Ok(Self { private: Some(cluster), ..database }),
             Err(error) => {
                 // The first error is the one to tell.
@@ -176,4 +213,28 @@ impl Database {
             .connect_lazy_with(settings::for_reads(options.clone()));
         Ok(Self { options, pool, private: None })
     }
+}
+
+/// How the service connects to the private cluster.
+fn private_service(cluster: &PrivateCluster) -> PgConnectOptions {
+    let Roles { service, .. } = Roles::private(PRIVATE_DATABASE);
+    settings::for_service(cluster.login(&service, PRIVATE_DATABASE))
+}
+
+/// Refuses a database whose tables are not those of this version.
+pub(super) async fn refuse_other_tables(options: &PgConnectOptions) -> Result<(), DatabaseError> {
+    let mut connection = match options.connect().await {
+        // There is no such database.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("3D000") => {
+            return Err(DatabaseError::NotMade);
+        }
+        connected => connected?,
+    };
+    let differences = migrate::differences(&mut connection).await?;
+    if differences.contains(&Difference::Empty) {
+        return Err(DatabaseError::NotMade);
+    }
+    migrate::refuse_newer(&mut connection).await?;
+    connection.close().await?;
+    if differences.is_empty() { Ok(()) } else { Err(DatabaseError::Outdated) }
 }

@@ -1,6 +1,6 @@
 //! A database of the operator's: who migrates it, and as whom the service logs in.
 
-use super::connect::DatabaseError;
+use super::connect::{DatabaseError, refuse_other_tables};
 use super::migrate;
 use super::private::Say;
 use super::roles::{Arrangement, Roles};
@@ -91,11 +91,26 @@ impl Given {
     /// Takes the database as somebody else migrated it.
     async fn as_it_is(&self, roles: Roles) -> Result<PgConnectOptions, DatabaseError> {
         let options = self.service(&roles);
-        let mut connection = options.connect().await?;
-        migrate::refuse_newer(&mut connection).await?;
-        let whole = migrate::differences(&mut connection).await?.is_empty();
+        refuse_other_tables(&options).await.map_err(|error| match error {
+            DatabaseError::Outdated => DatabaseError::NotMigrated(roles.service),
+            other => other,
+        })?;
+        Ok(options)
+    }
+
+    /// Takes the database as it is, and says how the service connects, whoever it was that migrated it.
+    pub(super) async fn open_as_it_is(&self, say: Say<'_>) -> Result<PgConnectOptions, DatabaseError> {
+        judge(&self.serving, say).await?;
+        // Before anything was made there is no role to work as.
+        refuse_other_tables(&settings::for_service(self.serving.clone())).await?;
+        let mut connection = settings::for_service(self.serving.clone()).connect().await?;
+        let roles = match Roles::of_who_only_serves(&mut connection).await? {
+            Some(roles) => roles,
+            None if self.migrating.is_some() => return Err(DatabaseError::Elsewhere),
+            None => Roles::arranged_by(&mut connection, None).await?,
+        };
         connection.close().await?;
-        if whole { Ok(options) } else { Err(DatabaseError::NotMigrated(roles.service)) }
+        Ok(self.service(&roles))
     }
 }
 

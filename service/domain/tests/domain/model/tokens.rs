@@ -73,23 +73,23 @@ impl Model {
         let old_death = token.dies.unwrap_or(i64::MAX);
         let uses_the_last = allowed.shown == Some((at, seen - 1));
         let (last, before) = token.secrets.split_last_mut().unwrap();
-        let lost =
-            |s: &&mut Secret| !s.dead && s.ends_by_use_of_the_next && s.until.is_none_or(|until| now < until);
-        let held = before.iter_mut().find(lost).filter(|_| !uses_the_last);
+        let held = before.iter_mut().enumerate().find(|(place, secret)| {
+            let is_shown = allowed.shown == Some((at, *place));
+            let was_lost = is_shown || secret.ends_by_use_of_the_next && !uses_the_last;
+            !secret.dead && was_lost && secret.until.is_none_or(|until| now < until)
+        });
+        let held = held.map(|(_, secret)| secret);
         match (keep, held) {
             _ if token.off => token.secrets.iter_mut().for_each(|secret| secret.dead = true),
             (Keep::Seconds(0), _) => token.secrets.iter_mut().for_each(|secret| secret.dead = true),
-            (Keep::UntilUsed, Some(_)) => last.dead = true,
-            (Keep::Seconds(seconds), Some(held)) => {
-                (held.until, held.ends_by_use_of_the_next) = (held.until.min(Some(now + seconds)), false);
+            (keep, Some(held)) => {
+                let (seconds, by_use) = keep.lasts();
+                (held.until, held.ends_by_use_of_the_next) = (held.until.min(Some(now + seconds)), by_use);
                 last.dead = true;
             }
             (keep, None) => {
                 before.iter_mut().for_each(|secret| secret.dead = true);
-                let (seconds, by_use) = match keep {
-                    Keep::UntilUsed => (86_400, true),
-                    Keep::Seconds(seconds) => (seconds, false),
-                };
+                let (seconds, by_use) = keep.lasts();
                 (last.until, last.ends_by_use_of_the_next) = (Some(old_death.min(now + seconds)), by_use);
             }
         }

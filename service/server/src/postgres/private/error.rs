@@ -10,6 +10,11 @@ pub enum PrivateError {
         "no PostgreSQL server programs (14 or newer) were found: install them (Debian, Ubuntu: apt-get install postgresql), or set DATABASE_URL"
     )]
     NoBinaries,
+    /// There is no cluster, and none is to be made.
+    #[error(
+        "there is no private PostgreSQL cluster yet in {0}: `counterfoil serve` makes it. If there should be one, correct data_dir (COUNTERFOIL__DATA_DIR), or set DATABASE_URL"
+    )]
+    NotMade(String),
     /// The data is of another major version.
     #[error(
         "the data in {cluster} is of PostgreSQL {found}, but only {installed} is installed: install postgresql-{found}, or upgrade the data with pg_upgrade; nothing was changed"

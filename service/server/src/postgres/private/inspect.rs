@@ -40,7 +40,7 @@ pub(crate) enum Standing {
 ///
 /// # Errors
 /// See [`PrivateError`].
-pub fn exists(data_dir: &Path) -> Result<bool, PrivateError> {
+pub(super) fn exists(data_dir: &Path) -> Result<bool, PrivateError> {
     Ok(cluster(data_dir, &Account::choose())?.is_some())
 }
 

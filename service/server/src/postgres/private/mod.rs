@@ -28,7 +28,6 @@ mod watch;
 pub(crate) use binaries::OLDEST;
 pub use error::PrivateError;
 pub(crate) use error::file_error;
-pub use inspect::exists;
 pub(crate) use inspect::{Inspection, Standing, inspect};
 pub(crate) use server::Progress;
 
@@ -66,6 +65,18 @@ pub struct PrivateCluster {
 pub type Say<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
 impl PrivateCluster {
+    /// The same as [`PrivateCluster::enter`] for a cluster that is there: none is made.
+    ///
+    /// # Errors
+    /// See [`PrivateError`].
+    pub async fn enter_existing(data_dir: &Path, say: Say<'_>) -> Result<Self, PrivateError> {
+        if inspect::exists(data_dir)? {
+            return Self::enter(data_dir, say).await;
+        }
+        let shown = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.into());
+        Err(PrivateError::NotMade(shown.display().to_string()))
+    }
+
     /// Starts the cluster of `data_dir`, or joins it if it runs, and waits until it accepts connections.
     ///
     /// # Errors
