@@ -20,6 +20,9 @@ pub struct Head {
     pub decided_at: Timestamp,
     /// PostgreSQL's clock, read in the same statement.
     pub now: Timestamp,
+    /// Whether promises can still be kept, as far as a reload of the server's configuration may have changed that since the
+    /// session began.
+    pub is_fit: bool,
 }
 
 /// Reads the head. Under the append lock it stays the head until the transaction ends.
@@ -28,7 +31,11 @@ pub struct Head {
 /// The database's, or an instant that no event can have.
 pub async fn head(connection: &mut PgConnection) -> Result<Head, LoadError> {
     // clock_timestamp(), not now(): the transaction may have waited for the lock.
-    let sql = "SELECT e.seq, e.chain, e.decided_at, c.now FROM (SELECT clock_timestamp() AS now) c
+    // Of what is asserted when a session begins (`postgres/settings.rs`), a reload changes these; the rest is the session's own.
+    let sql = "SELECT e.seq, e.chain, e.decided_at, c.now,
+            current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on'
+                AND current_setting('default_transaction_read_only') = 'off'
+        FROM (SELECT clock_timestamp() AS now) c
         LEFT JOIN LATERAL (SELECT seq, chain, decided_at FROM events ORDER BY seq DESC LIMIT 1) e ON true";
     let row = sqlx::query(sql).fetch_one(connection).await?;
     let chain: Option<&[u8]> = row.try_get(1)?;
@@ -40,6 +47,7 @@ pub async fn head(connection: &mut PgConnection) -> Result<Head, LoadError> {
             None => Timestamp::from_micros(i64::MIN),
         },
         now: row.try_get::<StoredInstant, _>(3)?.instant("events", "the database's clock")?,
+        is_fit: row.try_get(4)?,
     })
 }
 

@@ -3,6 +3,7 @@
 use super::append::{self, Entry, Head};
 use super::clocks::{Steady, SteadyClock, clocks, decided_at};
 use super::failure::BatchError;
+use super::session::refuse_unfit;
 use super::steps::{Faults, Step, in_time, step};
 use super::{APPEND_LOCK, writer::Idempotency};
 use crate::clock::Clock;
@@ -118,7 +119,7 @@ pub async fn run(
     serving: Option<Serving<'_>>,
 ) -> Result<Committed, BatchError> {
     match attempt(connection, input, serving).await {
-        Err(error @ (BatchError::Definite(_) | BatchError::Behind(_))) => {
+        Err(error @ (BatchError::Definite(_) | BatchError::Behind(_) | BatchError::Unfit(_))) => {
             rolled_back(connection).await?;
             Err(error)
         }
@@ -158,6 +159,9 @@ async fn attempt(
     .await?;
     let asked = input.clock.now();
     let head = in_time(async { Ok(append::head(connection).await) }).await?.map_err(of_head)?;
+    if !head.is_fit {
+        in_time(async { Ok(refuse_unfit(connection).await) }).await?.map_err(BatchError::Unfit)?;
+    }
     // At once, beside the database's: what follows may take long.
     let node = input.clock.now();
     let (applier, steady) = match serving {
@@ -326,7 +330,7 @@ impl Batch<'_> {
             };
             fold(state, &recorded)?;
             let entry = append::row(state, &self.head.chain, recorded)?;
-            self.head = Head { seq: state.head, chain: entry.chain, decided_at, now: self.head.now };
+            self.head = Head { seq: state.head, chain: entry.chain, decided_at, ..self.head };
             self.entries.push(entry);
         }
         Ok(())

@@ -27,6 +27,9 @@ pub enum BatchError {
     /// There was no session to run it on.
     #[error(transparent)]
     NoSession(SessionError),
+    /// The session cannot keep promises any more, so nothing was decided on it.
+    #[error(transparent)]
+    Unfit(SessionError),
     /// What others had appended could not be applied, so nothing was decided.
     #[error("the index could not be brought up to the log: {0}")]
     Behind(#[source] ApplyError),
@@ -53,7 +56,7 @@ impl BatchError {
     /// What it means for the callers, where it is no command's fault.
     pub fn not_now(&self) -> NotNow {
         match self {
-            Self::NoSession(error) => NotNow::InDoubt(error.doubt()),
+            Self::NoSession(error) | Self::Unfit(error) => NotNow::InDoubt(error.doubt()),
             Self::Behind(error) => NotNow::InDoubt(error.doubt()),
             Self::Definite(_) => NotNow::NotStored,
             Self::Lost(error) | Self::NotThere(error) => NotNow::InDoubt(doubt(error)),

@@ -5,7 +5,7 @@ use super::read::records;
 use super::{APPEND_LOCK, SERVING_LOCK, failure};
 use crate::clock::Clock;
 use crate::postgres::migrate::{self, MigrateError};
-use crate::postgres::settings::{Wrong, for_writer, wrong};
+use crate::postgres::settings::{Wrong, for_writer, keep, wrong};
 use crate::read_model::applier::{Applier, ApplyError};
 use crate::read_model::freshness::{Doubt, FENCE};
 use crate::read_model::tables::LoadError;
@@ -95,6 +95,12 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error
     answer.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
 }
 
+/// Refuses a session under whose settings no promise could be kept.
+pub(super) async fn refuse_unfit(connection: &mut PgConnection) -> Result<(), SessionError> {
+    let first = wrong(connection).await?.into_iter().next();
+    first.map_or(Ok(()), |first| Err(SessionError::Setting(first)))
+}
+
 impl Session {
     /// Connects and takes the serving lock if it is free, and the tables are still those of this version. What is reached
     /// may be another server than before: a standby gives locks away, and shows what was true a while ago.
@@ -113,9 +119,8 @@ impl Session {
         if sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut connection).await? {
             return Err(SessionError::Standby);
         }
-        if let Some(first) = wrong(&mut connection).await?.into_iter().next() {
-            return Err(SessionError::Setting(first));
-        }
+        refuse_unfit(&mut connection).await?;
+        keep(&mut connection).await?;
         let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
             .bind(SERVING_LOCK)
             .fetch_one(&mut connection)
@@ -187,7 +192,14 @@ impl Session {
     /// # Errors
     /// The database's, or an end that makes no sense.
     pub async fn head(&mut self) -> Result<Head, SessionError> {
-        in_time(async { Ok(append::head(&mut self.connection).await?) }).await
+        in_time(async {
+            let head = append::head(&mut self.connection).await?;
+            if !head.is_fit {
+                refuse_unfit(&mut self.connection).await?;
+            }
+            Ok(head)
+        })
+        .await
     }
 
     /// The log's end, once everything up to it is applied: a proof of freshness. With it, what the node's clock said before

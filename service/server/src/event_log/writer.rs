@@ -237,8 +237,10 @@ impl Task {
     async fn once(&mut self, batch: &[Queued]) -> Result<Replies, BatchError> {
         let begun = Instant::now();
         let done = self.decide(batch).await;
-        if let Err(BatchError::Lost(error)) = &done {
-            self.node.lost(failure::doubt(error), error);
+        match &done {
+            Err(BatchError::Lost(error)) => self.node.lost(failure::doubt(error), error),
+            Err(BatchError::Unfit(error)) => self.node.lost(error.doubt(), error),
+            _ => {}
         }
         self.metrics.batch.record(batch.len() as f64);
         self.metrics.seconds.record(begun.elapsed());

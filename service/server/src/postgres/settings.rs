@@ -111,6 +111,13 @@ pub(crate) async fn wrong(connection: &mut PgConnection) -> Result<Vec<Wrong>, s
     Ok(all)
 }
 
+/// Makes what was found the session's own where a reload of the server's configuration would change it: else it would hold
+/// for a commit that nobody has looked at.
+pub(crate) async fn keep(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let sql = "SELECT set_config('synchronous_commit', current_setting('synchronous_commit'), false)";
+    sqlx::query(sql).execute(connection).await.map(drop)
+}
+
 /// Refuses a database whose settings are wrong.
 pub(crate) async fn check(options: &PgConnectOptions) -> Result<(), DatabaseError> {
     let mut connection = options.connect().await?;

@@ -105,6 +105,57 @@ async fn a_standby_in_the_place_of_the_database_is_not_taken_for_it() {
     service.stop().await;
 }
 
+/// Has the server take a setting up, as far as new sessions show.
+async fn reload(superuser: &mut PgConnection, sql: &str) {
+    run(superuser, sql).await;
+    run(superuser, "SELECT pg_reload_conf()").await;
+    // Sessions take it up between two statements.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_a_reload_makes_wrong_are_noticed_at_once() {
+    let service = Service::start().await;
+    let token = service.issue(json!({})).await;
+    let mut superuser = superuser(&service).await;
+    for (name, wrong) in
+        [("fsync", "off"), ("full_page_writes", "off"), ("default_transaction_read_only", "on")]
+    {
+        reload(&mut superuser, &format!("ALTER SYSTEM SET {name} = {wrong}")).await;
+        all_say(&service, &token, "database-unfit").await;
+        run(&mut superuser, "SET default_transaction_read_only = off").await;
+        reload(&mut superuser, &format!("ALTER SYSTEM RESET {name}")).await;
+        until_ready_says(service.base(), None).await;
+        assert_eq!(service.is_active(plaintext(&token)).await, Some(true), "{name}");
+    }
+    drop(superuser);
+    crate::whole::whole(&service).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_answered_is_durable_whatever_a_reload_says_of_commits() {
+    let service = Service::start().await;
+    let mut superuser = superuser(&service).await;
+    run(&mut superuser, "ALTER SYSTEM SET wal_writer_delay = '10s'").await;
+    reload(&mut superuser, "ALTER SYSTEM SET synchronous_commit = off").await;
+    drop(superuser);
+    let tokens = [service.issue(json!({})).await, service.issue(json!({})).await];
+    let cluster = service.database.private.as_ref().unwrap();
+    kill(Pid::from_raw(cluster.postmaster_pid().unwrap()), Signal::SIGKILL).unwrap();
+    // The setting is still there, so the service takes no new session until it is mended.
+    until_ready_says(service.base(), Some("database-unfit")).await;
+    let mut superuser = self::superuser(&service).await;
+    reload(&mut superuser, "ALTER SYSTEM RESET synchronous_commit").await;
+    until_ready_says(service.base(), None).await;
+    for token in &tokens {
+        assert_eq!(service.is_active(plaintext(token)).await, Some(true));
+    }
+    drop(superuser);
+    crate::whole::whole(&service).await;
+    service.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_this_version_does_not_know_stops_the_index_and_is_named() {
     let service = Service::start().await;
