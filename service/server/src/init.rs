@@ -15,7 +15,7 @@ use counterfoil_domain::decide::Limits;
 use counterfoil_domain::gateway_commands::NewGatewayToken;
 use counterfoil_domain::ids::{EnvironmentId, GatewayId, OrganizationId, TokenId, UserId, ValueId};
 use counterfoil_domain::people::Bootstrap;
-use counterfoil_domain::plaintext::{Plaintext, Prefixes};
+use counterfoil_domain::plaintext::{Plaintext, Prefixes, contains_a_plaintext};
 use counterfoil_domain::refusal::Refusal;
 use counterfoil_domain::token::issue::IssuePersonal;
 use counterfoil_domain::value::Value;
@@ -227,7 +227,9 @@ pub fn checked(organization: &str, email: &str) -> Result<(String, String), Init
 fn checked_name(name: &str) -> Result<String, InitError> {
     let name = name.trim();
     let fits = (1..=200).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    if fits {
+    if contains_a_plaintext(name) {
+        Err(InitError::Input("--organization: it holds a token's plaintext, and a name is no place for one"))
+    } else if fits {
         Ok(name.into())
     } else {
         Err(InitError::Input(
@@ -241,7 +243,9 @@ fn checked_email(email: &str) -> Result<String, InitError> {
     let parts = email.rsplit_once('@').filter(|(local, domain)| !local.is_empty() && !domain.is_empty());
     let fits =
         parts.is_some() && email.len() <= 254 && !email.chars().any(|c| c.is_control() || c.is_whitespace());
-    if fits {
+    if contains_a_plaintext(email) {
+        Err(InitError::Input("--owner: it holds a token's plaintext, and an address is no place for one"))
+    } else if fits {
         Ok(email.into())
     } else {
         Err(InitError::Input("--owner: an e-mail address such as owner@example.com"))

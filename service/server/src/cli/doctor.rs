@@ -1,6 +1,6 @@
 //! `counterfoil doctor`.
 
-use super::{document, say};
+use super::{documents, json, say};
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
 use counterfoil::ops::doctor::{Check, examine};
@@ -24,9 +24,9 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     let report = examine(config, &Clock::system(), &say).await;
     let wrong = report.wrong();
     if arguments.json {
-        document(&serde_json::to_string(&Document { ok: wrong == 0, checks: &report.checks })?);
+        json(&Document { ok: wrong == 0, checks: &report.checks })?;
     } else {
-        report.checks.iter().for_each(|check| document(&check.to_string()));
+        documents(report.checks.iter())?;
     }
     match wrong {
         0 => Ok(()),

@@ -22,6 +22,15 @@ pub(crate) fn said(extent: &Extent, last: u64) {
     });
 }
 
+/// What a download does not prove from which events are missing, and what takes it for that.
+pub(crate) fn lacking(extent: &Extent) -> String {
+    format!(
+        "{} events are not in the download: tokens that it shows as live may have ended by them, and others may be \
+         missing. If its reader may not see them, or it was filtered, say --partial",
+        extent.missing
+    )
+}
+
 fn short(end: End) -> String {
     let (looked, head) = (end.looked(), end.head);
     if looked < head {

@@ -55,9 +55,23 @@ pub(crate) fn document(text: &str) {
 /// # Errors
 /// It could not be written. That whoever reads it has enough is none.
 pub(crate) fn json(document: &impl Serialize) -> std::io::Result<()> {
+    printed(|output| {
+        serde_json::to_writer(&mut *output, document)?;
+        writeln!(output)
+    })
+}
+
+/// Prints lines, of which nobody may take the lack for a good sign.
+///
+/// # Errors
+/// As of [`json`].
+pub(crate) fn documents(mut lines: impl Iterator<Item = impl Display>) -> std::io::Result<()> {
+    printed(|output| lines.try_for_each(|line| writeln!(output, "{line}")))
+}
+
+fn printed(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> std::io::Result<()> {
     let mut output = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    let written = serde_json::to_writer(&mut output, document).map_err(std::io::Error::from);
-    match written.and_then(|()| writeln!(output)).and_then(|()| output.flush()) {
+    match write(&mut output).and_then(|()| output.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }

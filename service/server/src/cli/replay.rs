@@ -5,7 +5,7 @@ use super::{document, downloads, json, say, with_database};
 use counterfoil::clock::Clock;
 use counterfoil::config::Config;
 use counterfoil::event_log::replay::{Live, Replayed, Totals, database, download};
-use counterfoil::event_log::verify::Until;
+use counterfoil::event_log::verify::{Extent, Until};
 use counterfoil_domain::timestamp::Timestamp;
 use serde::Serialize;
 use std::error::Error;
@@ -22,6 +22,9 @@ pub(crate) struct Arguments {
     /// A download of /v1/events (application/x-ndjson) instead of the database.
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
+    /// Take a download that lacks events for what it is: tokens of the list may have ended, and others may be missing.
+    #[arg(long, requires = "from")]
+    partial: bool,
 }
 
 /// Reads a moment as the feed's `until` does.
@@ -39,7 +42,7 @@ struct Document<'a> {
     at: Timestamp,
     #[serde(flatten)]
     measured: Measured,
-    /// Positions that a download lacks: the list may lack tokens too.
+    /// Positions that a download lacks: tokens of the list may have ended by them, and others may be missing.
     missing: u64,
     /// Of a download: whether its last event is the head as of then.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,10 +80,15 @@ pub(crate) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Bo
     } else {
         print(&replayed, &measured, is_download)
     }
-    let missing = replayed.extent.missing;
-    if missing > 0 {
-        say(&format!("{missing} events are not in the download: tokens may be missing from the list"));
+    let Extent { missing, .. } = replayed.extent;
+    if missing == 0 {
+        return Ok(());
     }
+    let lacking = downloads::lacking(&replayed.extent);
+    if !arguments.partial {
+        return Err(lacking.into());
+    }
+    say(&lacking);
     Ok(())
 }
 
@@ -93,7 +101,9 @@ fn described(replayed: &Replayed, measured: Measured, is_download: bool) -> Docu
 
 fn print(replayed: &Replayed, measured: &Measured, is_download: bool) {
     let lines: String = replayed.live.iter().map(|token| format!("{token}\n")).collect();
-    document(lines.trim_end());
+    if !lines.is_empty() {
+        document(lines.trim_end());
+    }
     let Totals { live, owners, disabled, expired, ended } = replayed.totals;
     document(&format!("{measured}, up to event {}, whose chain value is {}", replayed.seq, replayed.chain));
     document(&format!(

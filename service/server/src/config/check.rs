@@ -31,7 +31,7 @@ impl Config {
         }
         prefixes(&self.prefixes)?;
         log_level(&self.log.level)?;
-        public_url(&self.issuer())
+        self.public_url.as_deref().map_or(Ok(()), public_url)
     }
 
     /// The addresses of databases, as far as they are those that `used` uses. Those of the environment are told of under
@@ -100,11 +100,17 @@ fn log_level(level: &str) -> Result<(), Wrong> {
 /// It is part of routes, where segments that begin with `:` or `*` and braces would be patterns, and of headers.
 fn public_url(url: &str) -> Result<(), Wrong> {
     let uri: Result<http::Uri, _> = url.parse();
+    // In lower case, by which it is compared; clients resolve dots, and would take `//` in a `Location` for a host.
+    let is_http = url.starts_with("http://") || url.starts_with("https://");
+    let is_dots = |segment: &str| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..");
     let fits = uri.is_ok_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.host().is_some()
+        let port = uri.authority().and_then(|authority| authority.as_str().strip_prefix(uri.host()?));
+        is_http
+            && port.is_some_and(|port| port.is_empty() || uri.port_u16().is_some_and(|port| port > 0))
             && uri.query().is_none()
             && !uri.path().contains("/:")
+            && !uri.path().contains("//")
+            && !uri.path().split('/').any(is_dots)
     });
     let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic());
     if !fits || !is_plain || url.contains(['@', '#', '"', '\\', '{', '}', '*', '<', '>']) {

@@ -74,6 +74,14 @@ fn what_is_wrong_is_named() {
         ("public_url: http://x/:y\n", vec![], "line 1: public_url"),
         ("public_url: http://x/a/*y\n", vec![], "public_url"),
         ("public_url: http://x/ü\n", vec![], "public_url"),
+        ("public_url: HTTPS://x\n", vec![], "line 1: public_url"),
+        ("public_url: https://x//a\n", vec![], "line 1: public_url"),
+        ("public_url: https://x//\n", vec![], "line 1: public_url"),
+        ("public_url: https://x/a/../b\n", vec![], "line 1: public_url"),
+        ("public_url: https://x/%2E%2e\n", vec![], "line 1: public_url"),
+        ("public_url: 'https://x:'\n", vec![], "line 1: public_url"),
+        ("public_url: https://x:0\n", vec![], "line 1: public_url"),
+        ("public_url: https://x:99999\n", vec![], "line 1: public_url"),
         ("limits:\n  requests: 0\n", vec![], "line 2: limits.requests"),
         ("limits:\n  requests: 1000001\n", vec![], "line 2: limits.requests"),
         ("limits:\n  connections: 0\n", vec![], "line 2: limits.connections"),
@@ -187,6 +195,11 @@ fn the_environment_may_complete_and_mend_the_file() {
     assert_eq!(config.database_migrate_url.as_deref(), Some("postgres://h/d"));
     assert!(load("prefixes: {admin: x}\n", &[("COUNTERFOIL__PREFIXES__ADMIN", "x_")]).is_ok());
     assert!(load("database_url: elsewhere\n", &[("DATABASE_URL", "postgres://h/d")]).is_ok());
+    let empty = [("COUNTERFOIL__DATABASE_URL", "")];
+    assert_eq!(load("", &empty).unwrap_or_else(|error| panic!("{error}")).database_url, None);
+    for url in ["http://x", "https://x/", "https://x:8443/a/b.c/", "http://[::1]:8080/a"] {
+        assert!(load(&format!("public_url: '{url}'\n"), &[]).is_ok(), "{url}");
+    }
     let error = load("prefixes: {admin: x_}\n", &[("COUNTERFOIL__PREFIXES__ADMIN", "x")]).err();
     assert!(!error.unwrap_or_default().contains("line"));
 }

@@ -38,6 +38,12 @@ impl Variables {
                 DATABASE_MIGRATE_URL => variables.database_migrate_url = some(value),
                 _ => {
                     let path = name.strip_prefix(OVERRIDE).unwrap_or_default();
+                    let is_address = [DATABASE_URL, DATABASE_MIGRATE_URL]
+                        .iter()
+                        .any(|usual| path.eq_ignore_ascii_case(usual));
+                    if is_address && value.is_empty() {
+                        continue;
+                    }
                     variables.overrides.push((name.into(), path.into(), value.into()));
                 }
             }

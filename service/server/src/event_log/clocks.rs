@@ -132,7 +132,8 @@ mod tests {
         let at = |seconds: i64| Timestamp::from_micros(1_000_000_000_000_000 + seconds * 1_000_000);
         let steady = Steady { jumped: None, ends_after: 0 };
         for (database, trusted) in [(-3, false), (-2, true), (1, true), (4, true), (7, true), (8, false)] {
-            let head = Head { seq: 0, chain: Digest([0; 32]), decided_at: at(-10), now: at(database) };
+            let head =
+                Head { seq: 0, chain: Digest([0; 32]), decided_at: at(-10), now: at(database), is_fit: true };
             assert_eq!(clocks((at(0), at(5)), steady, &head).trusted, trusted, "{database}");
         }
     }

@@ -128,15 +128,16 @@ impl Edge {
     pub fn admit<B>(&self, request: &Request<B>) -> Result<Option<OwnedSemaphorePermit>, Problem> {
         let (uri, headers) = (request.uri(), request.headers());
         let place = if is_never_shed(uri) { None } else { Some(self.place()?) };
-        let (bytes, hosts) = measure(uri, headers);
+        let Measured { bytes, hosts, is_foreign, is_encoded } = measure(uri, headers);
         if headers.len() > MOST_HEADERS || bytes > HEAD_BYTES {
             return Err(Problem::framing(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
         }
-        // RFC 9112 section 3.2: whoever stands in front may have chosen by another of them.
-        if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
+        // RFC 9112 sections 3.2 and 6.1: whoever stands in front may have chosen by another of them, and may have read
+        // another body.
+        if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 || is_foreign {
             return Err(Problem::framing(StatusCode::BAD_REQUEST));
         }
-        Ok(place)
+        if is_encoded { Err(Problem::encoded()) } else { Ok(place) }
     }
 
     /// A place for a request under way. One that waits for its body gives it back, and takes one again when it is here.
@@ -305,10 +306,33 @@ fn is_never_shed(uri: &Uri) -> bool {
     matches!(uri.path(), "/livez" | "/readyz")
 }
 
-/// The bytes of a head, and how many hosts it names.
-fn measure(uri: &Uri, headers: &HeaderMap) -> (usize, usize) {
+/// What is asked of every head.
+#[derive(Default)]
+struct Measured {
+    bytes: usize,
+    hosts: usize,
+    /// Whether its body has another transfer coding than chunked, or that twice.
+    is_foreign: bool,
+    /// Whether its body has a content coding.
+    is_encoded: bool,
+}
+
+fn measure(uri: &Uri, headers: &HeaderMap) -> Measured {
     let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
-    headers.iter().fold((target, 0), |(bytes, hosts), (name, value)| {
-        (bytes + name.as_str().len() + value.len() + 4, hosts + usize::from(name == header::HOST))
-    })
+    let mut measured = Measured { bytes: target, ..Measured::default() };
+    let mut codings = 0;
+    for (name, value) in headers {
+        measured.bytes += name.as_str().len() + value.len() + 4;
+        if name == header::HOST {
+            measured.hosts += 1;
+        } else if name == header::TRANSFER_ENCODING {
+            codings += 1;
+            let is_chunked = value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+            measured.is_foreign |= codings > 1 || !is_chunked;
+        } else if name == header::CONTENT_ENCODING {
+            let coding = value.as_bytes().trim_ascii();
+            measured.is_encoded |= !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
+        }
+    }
+    measured
 }

@@ -9,7 +9,7 @@ use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, header};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -179,13 +179,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         {
             return Err(Problem::not_json());
         }
+        // Fields have names: serde would also take them from an array, by place.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            let said = match serde_json::from_slice::<IgnoredAny>(text) {
+                Ok(_) => "The body is a JSON object.".into(),
+                Err(error) => explain(&error),
+            };
+            return Err(Problem::malformed("body", said));
+        }
         let mut json = serde_json::Deserializer::from_slice(text);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| wrong(&error))?;
         json.end().map_err(|error| Problem::malformed("body", explain(&error)))?;
-        // Fields have names: serde would also take them from an array, by place.
-        if text.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Problem::malformed("body", "The body is a JSON object."));
-        }
         Ok(Self { value, bytes })
     }
 }
@@ -206,7 +210,18 @@ fn wrong(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
         let detail = format!("It is of the wrong type or form: {}.", place(error.inner()));
         return Problem::malformed(&path, detail);
     }
+    if words.starts_with("unknown field `") {
+        let detail = format!("A member is unknown: {}. {}", place(error.inner()), members(&words));
+        return Problem::malformed("body", detail);
+    }
     Problem::malformed("body", explain(error.inner()))
+}
+
+/// The members that there are: what serde says of them last is from our types, and not from what was sent.
+fn members(words: &str) -> String {
+    let ours = words.rsplit_once(", expected ").map_or("", |(_, ours)| ours);
+    let names: Vec<&str> = ours.split('`').skip(1).step_by(2).collect();
+    if names.is_empty() { "There is none.".into() } else { format!("There are: {}.", names.join(", ")) }
 }
 
 fn place(error: &serde_json::Error) -> String {
@@ -222,7 +237,42 @@ fn explain(error: &serde_json::Error) -> String {
         }
         serde_json::error::Category::Eof => format!("The JSON ends early: {place}."),
         serde_json::error::Category::Data => {
-            format!("A member is unknown, or something is of the wrong type: {place}.")
+            format!("Something is of the wrong type: {place}.")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::Full;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "what is read is not looked at")]
+    struct Example {
+        note: Option<String>,
+        scopes: Option<Vec<String>>,
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_a_body_is_said_without_what_was_sent() {
+        for (body, said) in [
+            (r#"{"secret":1}"#, "A member is unknown: line 1, column 9. There are: note, scopes."),
+            (r#"{"a`, expected one of `secret`":1}"#, "There are: note, scopes."),
+            (r#"{"note":1}"#, "It is of the wrong type or form: line 1, column 9."),
+            ("[]", "The body is a JSON object."),
+            (" null", "The body is a JSON object."),
+            ("secret", "The body is not JSON (RFC 8259): line 1, column 1."),
+            ("[[[", "The JSON ends early: line 1, column 3."),
+            ("{} {}", "The body is not JSON (RFC 8259): line 1, column 4."),
+        ] {
+            let body = Body::new(Full::from(body));
+            let request = Request::builder().header("content-type", "application/json").body(body).unwrap();
+            let refused =
+                Json::<Example>::from_request(request, &()).await.map(|read| read.value).unwrap_err();
+            let told = refused.document().to_string();
+            assert!(told.contains(said) && !told.contains("secret"), "{told}");
         }
     }
 }

@@ -49,6 +49,20 @@ async fn what_cannot_be_read_is_told_so() {
     let metrics = service.metrics();
     assert!(metrics.contains("counterfoil_framing_refused_total{status=\"400\"} 7"), "{metrics}");
 
+    // Whoever stands in front may have read another body than we would.
+    let chunks = "\r\n2\r\n{}\r\n0\r\n\r\n";
+    for (codings, status, kind) in [
+        ("Transfer-Encoding: gzip, chunked\r\n", 400, "not-http"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", 400, "not-http"),
+        ("Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n", 415, "content-encoding"),
+        ("Transfer-Encoding: Chunked\r\nContent-Encoding: identity\r\n", 401, "unauthenticated"),
+    ] {
+        let request = format!("POST /v1/user/tokens HTTP/1.1\r\nHost: x\r\n{codings}{chunks}");
+        exchange(service.base(), &request).await.assert_problem(status, kind);
+    }
+    let form = "POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 7\r\n\r\ntoken=x";
+    exchange(service.base(), form).await.assert_oauth(415, "invalid_request");
+
     // At the doors of OAuth in their form; another request of a connection, too.
     for wrong in [
         ("Content-Length: abc\r\n".into(), 400),

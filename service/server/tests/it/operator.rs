@@ -175,6 +175,31 @@ async fn of_five_at_once_one_makes_the_first_organization() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_only_looks_makes_nothing() {
+    let directory = Scratch::new();
+    let path = directory.path();
+    for arguments in [&["verify"][..], &["replay"], &["rebuild"], &["password", "--user", "a@b.example"]] {
+        let refused = counterfoil(path, arguments, "").await;
+        let words = "there is no private PostgreSQL cluster yet in";
+        assert!(!refused.status.success() && said(&refused).contains(words), "{}", said(&refused));
+        assert_eq!(std::fs::read_dir(path).unwrap().count(), 0, "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plaintext_is_no_name_and_no_address() {
+    let directory = Scratch::new();
+    let secret = "cf_pat_awETs0kUBWi9iNkold0jjCj08EuLQjt34pShQ3yJxNn3bP384";
+    let address = format!("{secret}@example.com");
+    for (name, owner) in [(secret, "owner@example.com"), ("acme", &address)] {
+        let refused =
+            counterfoil(directory.path(), &["init", "--organization", name, "--owner", owner], "").await;
+        assert!(!refused.status.success() && said(&refused).contains("plaintext"), "{}", said(&refused));
+        assert!(!said(&refused).contains(secret), "it is not repeated");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_password_is_set_again_with_and_without_a_service() {
     let directory = Scratch::new();
     let path = directory.path();

@@ -51,7 +51,12 @@ const SHARED: [Shared; 12] = [
     (404, "NotFound", "There is no such thing, or it is not the caller's.", &["not-found"]),
     (408, "Timeout", "The body did not come in time.", &["timeout"]),
     (413, "TooLarge", "The body is too large.", &["too-large"]),
-    (415, "MediaType", "The body has another media type than this operation takes.", &["media-type"]),
+    (
+        415,
+        "MediaType",
+        "The body has another media type than this operation takes, or is compressed.",
+        &["media-type", "content-encoding"],
+    ),
     (
         422,
         "Invalid",
@@ -116,6 +121,7 @@ fn known() -> Vec<Problem> {
         refused(Refusal::ChangedMeanwhile),
         Problem::too_large(),
         Problem::not_json(),
+        Problem::encoded(),
         Problem::invalid("note", "A note has at most 200 characters."),
         Problem::key_reused(),
         Problem::too_many(Duration::from_secs(1)),

@@ -44,6 +44,12 @@ pub(super) fn schemes() -> [(&'static str, SecurityScheme); 6] {
                  form instead, as `client_id` and `client_secret`.",
             ),
         ),
-        ("gateway_bearer", http(HttpAuthScheme::Bearer, "One of a gateway's tokens (RFC 6750).")),
+        (
+            "gateway_bearer",
+            http(
+                HttpAuthScheme::Bearer,
+                "One of a gateway's tokens (RFC 6750), or the same as `X-API-KEY`; not both.",
+            ),
+        ),
     ]
 }

@@ -65,6 +65,7 @@ async fn revoked(app: &App, request: Request) -> Result<Response, OauthError> {
         return if app.is_fresh() { Ok(json(StatusCode::OK, b"{}".to_vec())) } else { Err(in_doubt(app)) };
     };
     if found.end_is_recorded {
+        app.note_ended_use(found.token, client.map(|client| client.gateway), at.now);
         // An earlier plaintext after its end ends nothing: whoever has one must not keep the writer busy. Where only the
         // clock says that it is over, the writer asks both.
         return if app.is_fresh() { Ok(json(StatusCode::OK, b"{}".to_vec())) } else { Err(in_doubt(app)) };

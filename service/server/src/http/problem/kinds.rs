@@ -61,8 +61,8 @@ impl Problem {
 
     /// 403: a browser sent the cookie for a page that is not ours, or for one that it does not name.
     pub fn cross_origin() -> Self {
-        let detail =
-            "With a cookie, send `Origin` or `Sec-Fetch-Site` of a page of the configured public_url.";
+        let detail = "What a browser sends stems from a page of the configured public_url, by `Origin` or `Sec-Fetch-Site`; \
+            with a cookie, one of them is needed.";
         Self::new(StatusCode::FORBIDDEN, "cross-origin", "The request does not stem from here", detail)
             .at("Origin")
     }
@@ -108,7 +108,7 @@ impl Problem {
             StatusCode::METHOD_NOT_ALLOWED,
             "method",
             "The method is not allowed here",
-            "The header Allow lists what is.",
+            "Another method is needed here: the header Allow lists those that there are.",
         )
         .at("method")
     }
@@ -130,6 +130,13 @@ impl Problem {
         let detail = "Send `Content-Type: application/json`.";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "The body is not JSON", detail)
             .at("Content-Type")
+    }
+
+    /// 415: a body that is compressed, or has another content coding (RFC 9110 section 15.5.16).
+    pub fn encoded() -> Self {
+        let detail = "Send the body as it is, without Content-Encoding.";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-encoding", "The body is encoded", detail)
+            .at("Content-Encoding")
     }
 
     /// 429: too often. Whole seconds, rounded up.

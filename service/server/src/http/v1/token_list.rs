@@ -64,7 +64,7 @@ pub struct TokenPage {
         ("state" = Option<String>, Query, pattern = "^(live|disabled|expired|revoked)(,(live|disabled|expired|revoked))*$",
             description = "States with commas between them; by default all."),
         ("search" = Option<String>, Query, max_length = 200, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
-            description = "Text that the note contains. Case and Unicode's form do not matter; accents do."),
+            description = "Text that the note contains. Case and Unicode's form do not matter; accents do, and ß is not ss."),
         ("sort" = inline(Option<TokenSort>), Query, description = "By what; by default `created`."),
         ("order" = inline(Option<SortOrder>), Query, description = "Which way; by default `desc`."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Tokens on a page; 50 by default."),

@@ -12,7 +12,7 @@ pub enum PrivateError {
     NoBinaries,
     /// There is no cluster, and none is to be made.
     #[error(
-        "there is no private PostgreSQL cluster yet in {0}: `counterfoil serve` makes it. If there should be one, correct data_dir (COUNTERFOIL__DATA_DIR), or set DATABASE_URL"
+        "there is no private PostgreSQL cluster yet in {0}: `counterfoil serve` makes it, and so does `counterfoil init`. If there should be one, correct data_dir (COUNTERFOIL__DATA_DIR), or set DATABASE_URL"
     )]
     NotMade(String),
     /// The data is of another major version.
